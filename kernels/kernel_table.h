@@ -1,0 +1,106 @@
+// The list of every kernel, resolved once at load.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "kernels/core/cpu_features.h"
+#include "kernels/core/dtype.h"
+#include "kernels/core/status.h"
+#include "kernels/ops/attention/attention.h"
+#include "kernels/ops/elementwise/elementwise.h"
+#include "kernels/ops/embedding/embedding.h"
+#include "kernels/ops/linear/linear.h"
+#include "kernels/ops/rms_norm/rms_norm.h"
+#include "kernels/ops/rope/rope.h"
+
+namespace bitdial::kernels {
+
+enum class Op : uint8_t { kLinear, kEmbedding, kRmsNorm, kRope, kKvAppend, kAttention, kSiluMul, kAdd };
+enum class WeightFormat : uint8_t { kNone, kDense, kBcq };
+enum class KvFormat : uint8_t { kNone, kF32, kF16 };
+// Follows from the token's index alone: < num_prompt_tokens is a prompt row, also when it is recomputed.
+// kAny: the op does the same for both.
+enum class Role : uint8_t { kAny, kPrompt, kDecode };
+enum class Backend : uint8_t { kCpuRef, kCpuAvx2, kCpuAvx512, kCuda };
+
+const char* Name(Op op);
+const char* Name(WeightFormat format);
+const char* Name(KvFormat format);
+const char* Name(Role role);
+const char* Name(Backend backend);  // "cpu_ref", "cpu_avx2", "cpu_avx512", "cuda"
+
+// What is asked of the table. Role picks the numeric class, never the row count or a timing (invariant 8).
+struct KernelKey {
+  Op op;
+  WeightFormat weight_format = WeightFormat::kNone;
+  KvFormat kv_format = KvFormat::kNone;
+  Role role = Role::kAny;
+  bool operator==(const KernelKey&) const = default;
+};
+
+// The preconditions' operands; fields an op does not have stay 0.
+struct KernelShape {
+  int64_t in_features = 0;
+  int64_t out_features = 0;
+  int64_t group_size = 0;
+  int max_bits = 0;
+  DType weight_dtype = DType::kF32;  // dense formats
+  int64_t num_heads = 0;
+  int64_t num_kv_heads = 0;
+  int64_t head_dim = 0;
+};
+
+// "" when the kernel takes the shape, else the precondition that fails: "in_features 100 is not a multiple of 32".
+using SupportsFn = std::string (*)(const KernelShape&);
+
+using KernelFn = std::variant<LinearFn, EmbeddingFn, RmsNormFn, RopeFn, KvAppendFn, AttentionFn, SiluMulFn, AddFn>;
+
+// One kernel. Names parse as <format>_<op>_<activation>[_<tile>]__<backend>, for example bcq_linear_f32_lut4__avx512,
+// and are the same string in file, log, test and bench.
+struct KernelRow {
+  KernelKey key;
+  Backend backend;
+  const char* name;
+  // Rows of one class agree bit for bit on every input; only inside a class may anything else decide which one runs.
+  const char* numeric_class;
+  SupportsFn supports;
+  KernelFn fn;
+};
+
+// Thread     const after Create: any.
+class KernelTable {
+ public:
+  // forced_backend: a Backend name ("cpu_avx2"), usually BITDIAL_FORCE_BACKEND. Then rows of that backend are
+  // preferred, cpu_ref fills the gaps, and no row of another backend runs. Empty: the best the machine supports.
+  // Errors  INVALID_ARGUMENT  unknown name (lists the known ones)
+  //         FAILED_PRECONDITION  known, but this processor or build lacks it (says what is missing)
+  static absl::StatusOr<KernelTable> Create(const CpuFeatures& features, const std::string& forced_backend);
+  // Reads BITDIAL_FORCE_BACKEND and this machine's features.
+  static absl::StatusOr<KernelTable> CreateFromEnvironment();
+
+  // The best row for the key whose supports() takes the shape.
+  // Errors  UNIMPLEMENTED naming key, shape and each candidate's reason.
+  absl::StatusOr<const KernelRow*> Find(const KernelKey& key, const KernelShape& shape) const;
+
+  // Find, with the function in its own type: table.FindFn<LinearFn>(key, shape).
+  template <typename Fn>
+  absl::StatusOr<Fn> FindFn(const KernelKey& key, const KernelShape& shape) const {
+    BITDIAL_ASSIGN_OR_RETURN(const KernelRow* row, Find(key, shape));
+    return std::get<Fn>(row->fn);
+  }
+
+  Backend backend() const { return backend_; }  // the preferred one
+  std::span<const KernelRow> rows() const;      // every row of this build, runnable here or not
+  bool IsRunnable(const KernelRow& row) const;
+
+ private:
+  CpuFeatures features_;
+  Backend backend_ = Backend::kCpuRef;
+};
+
+}  // namespace bitdial::kernels

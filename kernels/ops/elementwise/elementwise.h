@@ -1,0 +1,24 @@
+// The small element-wise ops of a decoder layer.
+#pragma once
+
+#include "kernels/core/stream.h"
+#include "kernels/core/view.h"
+
+namespace bitdial::kernels {
+
+// out = silu(gate) * up, silu(z) = z / (1 + exp(-z)). Shapes [num_tokens, intermediate_size]; out may alias gate or up.
+struct SiluMulArgs {
+  Matrix<const float> gate;
+  Matrix<const float> up;
+  Matrix<float> out;
+};
+using SiluMulFn = void (*)(const SiluMulArgs&, Stream&) noexcept;
+
+// out += x. Shapes [num_tokens, hidden_size].
+struct AddArgs {
+  Matrix<const float> x;
+  Matrix<float> out;
+};
+using AddFn = void (*)(const AddArgs&, Stream&) noexcept;
+
+}  // namespace bitdial::kernels
