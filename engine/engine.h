@@ -1,0 +1,90 @@
+// The engine: one thread that steps a batch of sequences through the model.
+//
+//   drain inbox -> Schedule(now) -> StepPlan -> Build -> Forward -> Sample -> Commit -> publish
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/request.h"
+#include "kernels/kernel_table.h"
+#include "quant/container/checkpoint.h"
+
+namespace bitdial::engine {
+
+// What a loaded model is, for validators, reports and GetModel.
+struct ModelInfo {
+  std::string architecture;  // "LlamaForCausalLM"
+  int64_t vocab_size = 0;    // width of the logits; a tokenizer may have fewer
+  int64_t max_context = 0;   // prompt + output tokens of one sequence
+  int64_t num_layers = 0;
+  int64_t hidden_size = 0;
+  int64_t num_parameters = 0;
+  std::vector<int> bits;  // weight_bits a request may ask for, ascending; {0} for a dense model
+  int default_bits = 0;   // the largest
+  std::vector<int32_t> eos_ids;
+  int64_t weight_bytes = 0;     // resident, in kernel layout (mapped file bytes included)
+  int64_t kv_bytes_per_token = 0;
+  std::string backend;          // "cpu_avx512"
+  std::vector<std::string> kernels;  // names of the rows resolved at load, sorted
+};
+
+struct EngineOptions {
+  int num_threads = 0;              // 0: every available core
+  kernels::KvFormat kv_format = kernels::KvFormat::kF16;
+  int64_t max_context = 0;          // 0: the model's own, at most 8192
+  int64_t kv_cache_bytes = 0;       // 0: room for 4 sequences of max_context, at most a quarter of the memory
+  int32_t max_running_requests = 64;
+  int32_t max_queued_requests = 256;
+  int64_t max_queued_tokens = 1 << 20;  // prompt tokens waiting
+  int32_t max_step_tokens = 512;    // token budget of one step
+  int32_t sampled_vocab_size = 0;   // ids >= this are never sampled (the tokenizer's size); 0: all
+};
+
+struct EngineStats {
+  int32_t num_running = 0;
+  int32_t num_queued = 0;
+  int64_t num_steps = 0;
+  int64_t num_tokens_computed = 0;
+  int64_t kv_blocks_used = 0;
+  int64_t kv_blocks_total = 0;
+};
+
+// Thread   Submit, Cancel, Stats, Drain: any. Sequences, blocks and KV bytes are touched by the engine thread alone.
+class Engine {
+ public:
+  // Loads weights into kernel layout, checks that every op has a kernel row, allocates the KV cache, runs a warm-up
+  // step and starts the engine thread. The checkpoint must outlive the engine (dense weights are mapped views).
+  // Errors  INVALID_ARGUMENT options; UNIMPLEMENTED architecture or shape without a kernel (names the tensor);
+  //         DATA_LOSS weights missing, malformed or not finite (names the tensor); RESOURCE_EXHAUSTED memory.
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(const quant::Checkpoint& checkpoint,
+                                                        const kernels::KernelTable& table,
+                                                        const EngineOptions& options);
+  // Cancels what is left and joins the thread.
+  virtual ~Engine() = default;
+
+  virtual const ModelInfo& model() const = 0;
+
+  // Books the request; events go to `sink` until OnFinish. Never blocks.
+  // Errors (nothing was booked, the sink is not called)
+  //   INVALID_ARGUMENT    an id outside the logits width, bits the model lacks, prompt + max_tokens over max_context
+  //                       or over the whole KV cache (says the number that would do)
+  //   RESOURCE_EXHAUSTED  the queue is full (says its bounds);  UNAVAILABLE  draining
+  virtual absl::StatusOr<RequestId> Submit(Request request, std::shared_ptr<EventSink> sink) = 0;
+
+  // Ends the request within one step, in any state; OnFinish(kCancelled) follows. Unknown or ended ids are ignored.
+  virtual void Cancel(RequestId id) = 0;
+
+  virtual EngineStats stats() const = 0;
+
+  // Refuses new requests from now on, waits until all have ended or `deadline` has passed, then cancels the rest
+  // (their sinks get kCancelled with UNAVAILABLE). Returns the number that was cancelled. May be called twice.
+  virtual int64_t Drain(Clock::time_point deadline) = 0;
+};
+
+// 64-bit hash of a row of logits, the same on every machine: what tests compare step by step.
+uint64_t HashLogits(const float* logits, int64_t vocab_size);
+
+}  // namespace bitdial::engine
