@@ -1,0 +1,39 @@
+#include "server/cli/command.h"
+
+#include <cstdio>
+
+namespace bitdial::server {
+
+int ExitCodeOf(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return kExitOk;
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kOutOfRange:
+      return kExitUsage;
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kDataLoss:
+    case absl::StatusCode::kPermissionDenied:
+      return kExitBadFile;
+    case absl::StatusCode::kUnimplemented:
+      return kExitUnsupported;
+    case absl::StatusCode::kFailedPrecondition:
+      return kExitMachine;
+    case absl::StatusCode::kAlreadyExists:
+      return kExitExists;
+    case absl::StatusCode::kResourceExhausted:
+      return kExitResources;
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kDeadlineExceeded:
+      return kExitNoServer;
+    default:
+      return kExitFailure;
+  }
+}
+
+int Report(const absl::Status& status) {
+  if (!status.ok()) std::fprintf(stderr, "bitdial: %s\n", std::string(status.message()).c_str());
+  return ExitCodeOf(status);
+}
+
+}  // namespace bitdial::server

@@ -1,0 +1,37 @@
+// The one executable. Each subcommand lives in its own file beside this one.
+#include <CLI/CLI.hpp>
+
+#include "server/cli/command.h"
+#include "server/version.h"
+
+int main(int argc, char** argv) {
+  using namespace bitdial::server;
+  CLI::App app{
+      "Bitdial: an LLM inference server where every request dials how many bits of the weights it reads.\n\n"
+      "  bitdial quantize MODEL -o OUT       make a checkpoint of nested bit-planes\n"
+      "  bitdial serve OUT                   serve it over gRPC on 127.0.0.1:50051\n"
+      "  bitdial client --prompt \"Hello\" --bits 3\n\n"
+      "MODEL is a Hugging Face folder, a GGUF file or a quantized folder."};
+  app.set_version_flag("--version", VersionText());
+  app.require_subcommand(1);
+  app.footer(
+      "Exit codes: 0 done, 1 failed while running, 2 wrong flag or value, 3 file missing or damaged, 4 not supported,\n"
+      "5 this machine lacks what was asked for, 6 output exists, 7 out of memory, disk, port or queue, 8 server not\n"
+      "reached, 9 wrong config, 128+n ended by signal n. BITDIAL_FORCE_BACKEND=cpu_ref|cpu_avx2|cpu_avx512 picks kernels.");
+
+  int exit_code = kExitOk;
+  AddQuantizeCommand(app, exit_code);
+  AddServeCommand(app, exit_code);
+  AddClientCommand(app, exit_code);
+  AddGenerateCommand(app, exit_code);
+  AddEvalCommand(app, exit_code);
+  AddBenchCommand(app, exit_code);
+  AddInspectCommand(app, exit_code);
+  AddDoctorCommand(app, exit_code);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kExitOk : kExitUsage;  // CLI11's own codes are 100-127
+  }
+  return exit_code;
+}

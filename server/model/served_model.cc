@@ -1,0 +1,50 @@
+#include "server/model/served_model.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+namespace bitdial::server {
+
+std::string ServedModel::quantization_method() const {
+  const quant::QuantizationInfo* quantization = checkpoint->quantization();
+  return quantization == nullptr ? "dense" : quantization->method;
+}
+
+absl::StatusOr<ServedModel> LoadServedModel(const std::string& path, engine::EngineOptions options) {
+  ServedModel model;
+  BITDIAL_ASSIGN_OR_RETURN(const kernels::KernelTable table, kernels::KernelTable::CreateFromEnvironment());
+  BITDIAL_ASSIGN_OR_RETURN(model.checkpoint, quant::Checkpoint::Open(path));
+  BITDIAL_ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::Load(model.checkpoint->tokenizer_path()));
+  model.chat_template = ChatTemplate::Recognise(*model.tokenizer);
+  options.sampled_vocab_size = model.tokenizer->vocab_size();
+  BITDIAL_ASSIGN_OR_RETURN(model.engine, engine::Engine::Create(*model.checkpoint, table, options));
+
+  std::filesystem::path absolute = std::filesystem::absolute(path).lexically_normal();
+  if (!absolute.has_filename()) absolute = absolute.parent_path();  // "folder/"
+  model.name = absolute.extension() == ".gguf" ? absolute.stem().string() : absolute.filename().string();
+  return model;
+}
+
+absl::StatusOr<int> ResolveBits(const std::string& word, const engine::ModelInfo& model) {
+  if (word.empty()) return model.default_bits;
+  std::string known;
+  for (int bits : model.bits) {
+    if (word == BitsText(bits)) return bits;
+    known += (known.empty() ? "" : ", ") + BitsText(bits);
+  }
+  return InvalidArgument("bits \"{}\": this model has {}{}", word, known,
+                         model.bits == std::vector<int>{0} ? "; run `bitdial quantize` to make bit-planes" : "");
+}
+
+std::string BitsText(int bits) { return bits == 0 ? "dense" : std::to_string(bits); }
+
+int64_t ResidentBytes() {
+  std::ifstream statm("/proc/self/statm");
+  int64_t total_pages = 0, resident_pages = 0;
+  statm >> total_pages >> resident_pages;
+  return resident_pages * sysconf(_SC_PAGESIZE);
+}
+
+}  // namespace bitdial::server

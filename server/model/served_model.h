@@ -1,0 +1,41 @@
+// A model ready to answer: the opened checkpoint, its tokenizer and chat template, and the engine that runs it.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "engine/engine.h"
+#include "quant/container/checkpoint.h"
+#include "server/tokenizer/chat_template.h"
+#include "server/tokenizer/tokenizer.h"
+
+namespace bitdial::server {
+
+// Members are in the order of their lifetimes: the engine reads the checkpoint's mapped bytes.
+struct ServedModel {
+  std::string name;  // the last part of the path, or what the caller calls it
+  std::unique_ptr<quant::Checkpoint> checkpoint;
+  std::unique_ptr<Tokenizer> tokenizer;
+  ChatTemplate chat_template;
+  std::unique_ptr<engine::Engine> engine;
+
+  std::string quantization_method() const;  // "anybcq", ..., or "dense"
+};
+
+// Opens, loads and warms up. options.sampled_vocab_size is set from the tokenizer; kernels come from
+// BITDIAL_FORCE_BACKEND or the best the machine has.
+// Errors  those of Checkpoint::Open, Tokenizer::Load, KernelTable::Create and Engine::Create.
+absl::StatusOr<ServedModel> LoadServedModel(const std::string& path, engine::EngineOptions options);
+
+// The bits a user's word means: "dense" or a number the model has; empty: the model's default.
+// Errors  INVALID_ARGUMENT listing the bits the model has.
+absl::StatusOr<int> ResolveBits(const std::string& word, const engine::ModelInfo& model);
+
+// "dense" for 0, else the number.
+std::string BitsText(int bits);
+
+// Bytes of physical memory this process holds now.
+int64_t ResidentBytes();
+
+}  // namespace bitdial::server
