@@ -1,0 +1,501 @@
+#include "quant/container/gguf_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <limits>
+#include <optional>
+#include <set>
+
+#include "quant/container/file_errors.h"
+#include "quant/container/utf8.h"
+
+namespace bitdial::quant {
+namespace {
+
+static_assert(std::endian::native == std::endian::little,
+              "GGUF files are little-endian and read in place");
+
+constexpr char kMagic[4] = {'G', 'G', 'U', 'F'};
+constexpr size_t kFixedHeaderBytes = 24;  // magic, version, tensor count, value count
+constexpr size_t kMaxNameBytes =
+    65535;  // the specification's limit for keys; tensor names are shorter still
+constexpr int kMaxArrayDepth = 4;  // no known file nests at all
+// ggml's largest is a few hundred; a megabyte bounds what padding can waste.
+constexpr uint64_t kMaxAlignment = 1 << 20;
+constexpr uint64_t kDefaultAlignment = 32;
+
+constexpr std::array<const char*, 13> kValueTypeNames = {
+    "u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64"};
+const char* TypeName(GgufValueType type) { return kValueTypeNames[static_cast<size_t>(type)]; }
+
+// Bytes of a fixed-size value; 0 for strings and arrays.
+size_t SizeOfValue(GgufValueType type) {
+  switch (type) {
+    case GgufValueType::kU8:
+    case GgufValueType::kI8:
+    case GgufValueType::kBool:
+      return 1;
+    case GgufValueType::kU16:
+    case GgufValueType::kI16:
+      return 2;
+    case GgufValueType::kU32:
+    case GgufValueType::kI32:
+    case GgufValueType::kF32:
+      return 4;
+    case GgufValueType::kU64:
+    case GgufValueType::kI64:
+    case GgufValueType::kF64:
+      return 8;
+    case GgufValueType::kString:
+    case GgufValueType::kArray:
+      return 0;
+  }
+  return 0;
+}
+
+template <typename T>
+T Load(const std::byte* data) {
+  T value;
+  std::memcpy(&value, data, sizeof(T));
+  return value;
+}
+
+std::string_view AsText(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+// nullopt when `type` is no integer type or the value is above int64.
+std::optional<int64_t> LoadInt(GgufValueType type, const std::byte* data) {
+  switch (type) {
+    case GgufValueType::kU8:
+      return Load<uint8_t>(data);
+    case GgufValueType::kI8:
+      return Load<int8_t>(data);
+    case GgufValueType::kU16:
+      return Load<uint16_t>(data);
+    case GgufValueType::kI16:
+      return Load<int16_t>(data);
+    case GgufValueType::kU32:
+      return Load<uint32_t>(data);
+    case GgufValueType::kI32:
+      return Load<int32_t>(data);
+    case GgufValueType::kI64:
+      return Load<int64_t>(data);
+    case GgufValueType::kU64: {
+      const auto value = Load<uint64_t>(data);
+      if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) return std::nullopt;
+      return static_cast<int64_t>(value);
+    }
+    default:
+      return std::nullopt;
+  }
+}
+
+}  // namespace
+
+// Reads the header front to back. Every count is checked against the bytes that are left before it
+// is believed, so nothing is allocated that the file does not pay for.
+class GgufParser {
+ public:
+  explicit GgufParser(GgufFile& gguf) : gguf_(gguf), bytes_(gguf.file_->bytes()) {}
+
+  absl::Status Parse() {
+    BITDIAL_RETURN_IF_ERROR(ReadFixedHeader());
+    BITDIAL_RETURN_IF_ERROR(ReadValues());
+    BITDIAL_ASSIGN_OR_RETURN(const uint64_t alignment, ReadAlignment());
+    BITDIAL_RETURN_IF_ERROR(ReadTensorInfos());
+    return PlaceTensors(alignment);
+  }
+
+ private:
+  using Value = GgufFile::Value;
+
+  template <typename... Args>
+  absl::Status Malformed(fmt::format_string<Args...> format, Args&&... args) const {
+    return DataLoss("{}: at byte {}: {}", gguf_.path(), pos_,
+                    fmt::format(format, std::forward<Args>(args)...));
+  }
+
+  uint64_t Remaining() const { return bytes_.size() - pos_; }
+
+  // The next `count` bytes. `what` completes "truncated inside ...".
+  absl::StatusOr<std::span<const std::byte>> Take(uint64_t count, const char* what) {
+    if (count > Remaining()) {
+      return Malformed("truncated inside {}: needs {} bytes, {} are left", what, count,
+                       Remaining());
+    }
+    const auto taken = bytes_.subspan(pos_, static_cast<size_t>(count));
+    pos_ += static_cast<size_t>(count);
+    return taken;
+  }
+
+  template <typename T>
+  absl::StatusOr<T> Read(const char* what) {
+    BITDIAL_ASSIGN_OR_RETURN(const auto bytes, Take(sizeof(T), what));
+    return Load<T>(bytes.data());
+  }
+
+  absl::StatusOr<std::span<const std::byte>> ReadStringBytes(const char* what) {
+    BITDIAL_ASSIGN_OR_RETURN(const uint64_t length, Read<uint64_t>(what));
+    return Take(length, what);
+  }
+
+  // A key or a tensor name: not empty, bounded, UTF-8.
+  absl::StatusOr<std::string_view> ReadName(const char* what) {
+    BITDIAL_ASSIGN_OR_RETURN(const auto bytes, ReadStringBytes(what));
+    if (bytes.empty() || bytes.size() > kMaxNameBytes) {
+      return Malformed("{} of {} bytes, expected 1 to {}", what, bytes.size(), kMaxNameBytes);
+    }
+    if (!IsUtf8(AsText(bytes))) return Malformed("{} is not UTF-8", what);
+    return AsText(bytes);
+  }
+
+  absl::StatusOr<GgufValueType> ReadValueType(std::string_view key) {
+    BITDIAL_ASSIGN_OR_RETURN(const uint32_t type, Read<uint32_t>("a value type"));
+    if (type >= kValueTypeNames.size()) {
+      return Malformed("value type {} of key \"{}\", expected 0 to {}", type, key,
+                       kValueTypeNames.size() - 1);
+    }
+    return static_cast<GgufValueType>(type);
+  }
+
+  absl::Status ReadFixedHeader() {
+    if (!GgufFile::HasMagic(bytes_))
+      return Malformed("not a GGUF file (it does not start with \"GGUF\")");
+    pos_ = sizeof(kMagic);
+    BITDIAL_ASSIGN_OR_RETURN(gguf_.version_, Read<uint32_t>("the version"));
+    if (gguf_.version_ != 2 && gguf_.version_ != 3) {
+      const bool is_big_endian = gguf_.version_ != 0 && (gguf_.version_ & 0xffff) == 0;
+      return Unimplemented(
+          "{}: {}, only little-endian versions 2 and 3 are read; convert the model again",
+          gguf_.path(),
+          is_big_endian ? std::string("this is a big-endian GGUF file")
+                        : fmt::format("this is GGUF version {}", gguf_.version_));
+    }
+    BITDIAL_ASSIGN_OR_RETURN(num_tensors_, Read<uint64_t>("the tensor count"));
+    BITDIAL_ASSIGN_OR_RETURN(num_values_, Read<uint64_t>("the metadata count"));
+    // The smallest value takes 8 + 1 (key), 4 (type), 1 bytes; the smallest tensor 8 + 1, 4, 8,
+    // 4, 8.
+    constexpr uint64_t kMinValueBytes = 14;
+    constexpr uint64_t kMinTensorBytes = 33;
+    if (num_values_ > Remaining() / kMinValueBytes) {
+      return Malformed("{} metadata values cannot fit into the {} bytes left", num_values_,
+                       Remaining());
+    }
+    if (num_tensors_ > Remaining() / kMinTensorBytes) {
+      return Malformed("{} tensors cannot fit into the {} bytes left", num_tensors_, Remaining());
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadValues() {
+    for (uint64_t i = 0; i < num_values_; ++i) {
+      BITDIAL_ASSIGN_OR_RETURN(const std::string_view key, ReadName("a metadata key"));
+      BITDIAL_ASSIGN_OR_RETURN(const GgufValueType type, ReadValueType(key));
+      BITDIAL_ASSIGN_OR_RETURN(const Value value, ReadValue(key, type, /*depth=*/0));
+      if (!gguf_.values_.emplace(key, value).second)
+        return Malformed("key \"{}\" is there twice", key);
+    }
+    gguf_.metadata_bytes_ = bytes_.subspan(kFixedHeaderBytes, pos_ - kFixedHeaderBytes);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<Value> ReadValue(std::string_view key, GgufValueType type, int depth) {
+    Value value;
+    value.type = type;
+    if (type == GgufValueType::kArray) return ReadArray(key, depth + 1);
+    if (type == GgufValueType::kString) {
+      BITDIAL_ASSIGN_OR_RETURN(value.payload, ReadStringBytes("a string value"));
+      return value;
+    }
+    BITDIAL_ASSIGN_OR_RETURN(value.payload, Take(SizeOfValue(type), "a value"));
+    if (type == GgufValueType::kBool && Load<uint8_t>(value.payload.data()) > 1) {
+      return Malformed("key \"{}\": a bool of {}, expected 0 or 1", key,
+                       Load<uint8_t>(value.payload.data()));
+    }
+    return value;
+  }
+
+  absl::StatusOr<Value> ReadArray(std::string_view key, int depth) {
+    if (depth > kMaxArrayDepth) {
+      return Malformed("key \"{}\": arrays nested more than {} deep", key, kMaxArrayDepth);
+    }
+    Value value;
+    value.type = GgufValueType::kArray;
+    BITDIAL_ASSIGN_OR_RETURN(value.element_type, ReadValueType(key));
+    BITDIAL_ASSIGN_OR_RETURN(value.count, Read<uint64_t>("an array length"));
+    const bool is_array = value.element_type == GgufValueType::kArray;
+    const size_t fixed_size = SizeOfValue(value.element_type);
+    // What one element takes at least: a string its length, an inner array its type and length.
+    const uint64_t min_size = fixed_size > 0 ? fixed_size : (is_array ? 12 : 8);
+    if (value.count > Remaining() / min_size) {
+      return Malformed("key \"{}\": {} elements of type {} cannot fit into the {} bytes left", key,
+                       value.count, TypeName(value.element_type), Remaining());
+    }
+    const size_t begin = pos_;
+    if (fixed_size > 0) {
+      BITDIAL_RETURN_IF_ERROR(Take(value.count * fixed_size, "an array").status());
+    } else {
+      for (uint64_t i = 0; i < value.count; ++i) {
+        BITDIAL_RETURN_IF_ERROR(ReadValue(key, value.element_type, depth).status());
+      }
+    }
+    value.payload = bytes_.subspan(begin, pos_ - begin);
+    return value;
+  }
+
+  absl::StatusOr<uint64_t> ReadAlignment() {
+    if (!gguf_.Has("general.alignment")) return kDefaultAlignment;
+    BITDIAL_ASSIGN_OR_RETURN(
+        const int64_t alignment,
+        gguf_.GetInt("general.alignment", 1, static_cast<int64_t>(kMaxAlignment)));
+    if (!std::has_single_bit(static_cast<uint64_t>(alignment))) {
+      return Malformed("general.alignment is {}, expected a power of two", alignment);
+    }
+    return static_cast<uint64_t>(alignment);
+  }
+
+  absl::Status ReadTensorInfos() {
+    std::set<std::string_view> names;
+    for (uint64_t i = 0; i < num_tensors_; ++i) {
+      BITDIAL_ASSIGN_OR_RETURN(const std::string_view name, ReadName("a tensor name"));
+      if (!names.insert(name).second) return Malformed("tensor \"{}\" is there twice", name);
+      BITDIAL_ASSIGN_OR_RETURN(GgufTensor tensor, ReadTensorInfo(std::string(name)));
+      gguf_.tensors_.push_back(std::move(tensor));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<GgufTensor> ReadTensorInfo(std::string name) {
+    BITDIAL_ASSIGN_OR_RETURN(const uint32_t rank, Read<uint32_t>("a tensor's dimensions"));
+    GgufTensor tensor;
+    if (rank < 1 || rank > tensor.shape.dims.size()) {
+      return Malformed("tensor \"{}\": {} dimensions, expected 1 to {}", name, rank,
+                       tensor.shape.dims.size());
+    }
+    tensor.shape.rank = static_cast<int>(rank);
+    uint64_t num_values = 1;
+    for (uint32_t axis = 0; axis < rank; ++axis) {  // innermost first in the file
+      BITDIAL_ASSIGN_OR_RETURN(const uint64_t dim, Read<uint64_t>("a tensor's dimensions"));
+      // A value takes more than half a byte in every type we read, so 2 bytes_.size() bounds any
+      // honest count; it also keeps every product below inside 64 bits.
+      if (dim == 0 || dim > 2 * bytes_.size() / num_values) {
+        return Malformed("tensor \"{}\": dimension {} of {} does not fit into a file of {} bytes",
+                         name, axis, dim, bytes_.size());
+      }
+      num_values *= dim;
+      tensor.shape.dims[rank - 1 - axis] = static_cast<int64_t>(dim);
+    }
+    BITDIAL_ASSIGN_OR_RETURN(const uint32_t type, Read<uint32_t>("a tensor's type"));
+    const GgmlTypeTraits* traits = FindGgmlType(type);
+    if (traits == nullptr) {
+      return Unimplemented(
+          "{}: tensor \"{}\" has type {}, which is not read (F32, F16, BF16, Q4_0, Q4_1, Q8_0 and "
+          "Q6_K are); "
+          "use a file of one of these types, or the original Hugging Face folder",
+          gguf_.path(), name, GgmlTypeName(type));
+    }
+    const int64_t row = tensor.shape[tensor.shape.rank - 1];
+    if (row % traits->block_values != 0) {
+      return Malformed("tensor \"{}\": rows of {} values, {} needs a multiple of {}", name, row,
+                       traits->name, traits->block_values);
+    }
+    BITDIAL_ASSIGN_OR_RETURN(const uint64_t offset, Read<uint64_t>("a tensor's offset"));
+    const uint64_t num_bytes = num_values / static_cast<uint64_t>(traits->block_values) *
+                               static_cast<uint64_t>(traits->block_bytes);
+    ranges_.push_back({offset, num_bytes});
+    tensor.name = std::move(name);
+    tensor.type = traits->type;
+    return tensor;
+  }
+
+  // Turns offsets into views once the start of the data section is known.
+  absl::Status PlaceTensors(uint64_t alignment) {
+    if (gguf_.tensors_.empty()) return absl::OkStatus();
+    const uint64_t data_begin = (pos_ + alignment - 1) / alignment * alignment;
+    if (data_begin > bytes_.size()) return Malformed("truncated before the tensor data");
+    const auto data = bytes_.subspan(static_cast<size_t>(data_begin));
+    for (size_t i = 0; i < ranges_.size(); ++i) {
+      GgufTensor& tensor = gguf_.tensors_[i];
+      const auto [offset, num_bytes] = ranges_[i];
+      if (offset % alignment != 0) {
+        return Malformed("tensor \"{}\": offset {} is no multiple of the alignment {}", tensor.name,
+                         offset, alignment);
+      }
+      if (offset > data.size() || num_bytes > data.size() - offset) {
+        return Malformed(
+            "tensor \"{}\": {} bytes at offset {} end beyond the {} bytes of tensor data "
+            "(truncated file?)",
+            tensor.name, num_bytes, offset, data.size());
+      }
+      tensor.data = data.subspan(static_cast<size_t>(offset), static_cast<size_t>(num_bytes));
+    }
+    return RefuseOverlaps();
+  }
+
+  absl::Status RefuseOverlaps() const {
+    std::vector<const GgufTensor*> by_address;
+    for (const GgufTensor& tensor : gguf_.tensors_) by_address.push_back(&tensor);
+    std::sort(by_address.begin(), by_address.end(), [](const GgufTensor* a, const GgufTensor* b) {
+      return a->data.data() < b->data.data();
+    });
+    for (size_t i = 1; i < by_address.size(); ++i) {
+      const GgufTensor& before = *by_address[i - 1];
+      if (before.data.data() + before.data.size() > by_address[i]->data.data()) {
+        return Malformed("tensors \"{}\" and \"{}\" overlap", before.name, by_address[i]->name);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  struct Range {
+    uint64_t offset;  // from the start of the data section
+    uint64_t num_bytes;
+  };
+
+  GgufFile& gguf_;
+  std::span<const std::byte> bytes_;
+  size_t pos_ = 0;
+  uint64_t num_tensors_ = 0;
+  uint64_t num_values_ = 0;
+  std::vector<Range> ranges_;  // of gguf_.tensors_, in order
+};
+
+bool GgufFile::HasMagic(std::span<const std::byte> bytes) {
+  return bytes.size() >= sizeof(kMagic) && std::memcmp(bytes.data(), kMagic, sizeof(kMagic)) == 0;
+}
+
+absl::StatusOr<std::unique_ptr<GgufFile>> GgufFile::Open(const std::string& path) {
+  BITDIAL_ASSIGN_OR_RETURN(std::unique_ptr<MappedFile> file, MappedFile::Open(path));
+  return Parse(std::move(file));
+}
+
+absl::StatusOr<std::unique_ptr<GgufFile>> GgufFile::Parse(std::unique_ptr<MappedFile> file) {
+  std::unique_ptr<GgufFile> gguf(new GgufFile(std::move(file)));
+  BITDIAL_RETURN_IF_ERROR(GgufParser(*gguf).Parse());
+  return gguf;
+}
+
+std::vector<std::string_view> GgufFile::Keys() const {
+  std::vector<std::string_view> keys;
+  keys.reserve(values_.size());
+  for (const auto& [key, value] : values_) keys.push_back(key);
+  return keys;
+}
+
+absl::StatusOr<const GgufFile::Value*> GgufFile::Find(std::string_view key) const {
+  const auto found = values_.find(key);
+  if (found == values_.end()) return NotFound("{}: metadata key \"{}\" is missing", path(), key);
+  return &found->second;
+}
+
+absl::Status GgufFile::WrongType(std::string_view key, const Value& value,
+                                 const char* expected) const {
+  const bool is_array = value.type == GgufValueType::kArray;
+  return DataLoss("{}: metadata key \"{}\" is {}{}, expected {}", path(), key,
+                  is_array ? "an array of " : "",
+                  TypeName(is_array ? value.element_type : value.type), expected);
+}
+
+absl::StatusOr<std::string_view> GgufFile::GetString(std::string_view key) const {
+  BITDIAL_ASSIGN_OR_RETURN(const Value* value, Find(key));
+  if (value->type != GgufValueType::kString) return WrongType(key, *value, "a string");
+  return AsText(value->payload);
+}
+
+absl::StatusOr<std::string_view> GgufFile::GetStringOr(std::string_view key,
+                                                       std::string_view fallback) const {
+  if (!Has(key)) return fallback;
+  return GetString(key);
+}
+
+absl::StatusOr<int64_t> GgufFile::GetInt(std::string_view key, int64_t min, int64_t max) const {
+  BITDIAL_ASSIGN_OR_RETURN(const Value* value, Find(key));
+  const std::optional<int64_t> number = LoadInt(value->type, value->payload.data());
+  if (!number.has_value()) return WrongType(key, *value, "an integer");
+  if (*number < min || *number > max) {
+    return DataLoss("{}: metadata key \"{}\" is {}, expected {} to {}", path(), key, *number, min,
+                    max);
+  }
+  return *number;
+}
+
+absl::StatusOr<int64_t> GgufFile::GetIntOr(std::string_view key, int64_t fallback, int64_t min,
+                                           int64_t max) const {
+  if (!Has(key)) return fallback;
+  return GetInt(key, min, max);
+}
+
+absl::StatusOr<double> GgufFile::GetFloat(std::string_view key) const {
+  BITDIAL_ASSIGN_OR_RETURN(const Value* value, Find(key));
+  if (value->type == GgufValueType::kF32) return Load<float>(value->payload.data());
+  if (value->type == GgufValueType::kF64) return Load<double>(value->payload.data());
+  return WrongType(key, *value, "a float");
+}
+
+absl::StatusOr<double> GgufFile::GetFloatOr(std::string_view key, double fallback) const {
+  if (!Has(key)) return fallback;
+  return GetFloat(key);
+}
+
+absl::StatusOr<bool> GgufFile::GetBoolOr(std::string_view key, bool fallback) const {
+  if (!Has(key)) return fallback;
+  BITDIAL_ASSIGN_OR_RETURN(const Value* value, Find(key));
+  if (value->type != GgufValueType::kBool) return WrongType(key, *value, "a bool");
+  return Load<uint8_t>(value->payload.data()) != 0;
+}
+
+bool GgufFile::IsArray(std::string_view key) const {
+  const auto found = values_.find(key);
+  return found != values_.end() && found->second.type == GgufValueType::kArray;
+}
+
+absl::StatusOr<const GgufFile::Value*> GgufFile::FindArray(std::string_view key) const {
+  BITDIAL_ASSIGN_OR_RETURN(const Value* value, Find(key));
+  if (value->type != GgufValueType::kArray) return WrongType(key, *value, "an array");
+  return value;
+}
+
+absl::StatusOr<std::vector<std::string_view>> GgufFile::GetStrings(std::string_view key) const {
+  BITDIAL_ASSIGN_OR_RETURN(const Value* value, FindArray(key));
+  if (value->element_type != GgufValueType::kString)
+    return WrongType(key, *value, "an array of strings");
+  std::vector<std::string_view> strings;
+  strings.reserve(static_cast<size_t>(value->count));
+  const std::string_view payload = AsText(value->payload);
+  for (size_t pos = 0; pos < payload.size();) {  // lengths were checked when the file was opened
+    const auto length = static_cast<size_t>(Load<uint64_t>(value->payload.data() + pos));
+    strings.push_back(payload.substr(pos + sizeof(uint64_t), length));
+    pos += sizeof(uint64_t) + length;
+  }
+  return strings;
+}
+
+absl::StatusOr<std::vector<int64_t>> GgufFile::GetInts(std::string_view key) const {
+  BITDIAL_ASSIGN_OR_RETURN(const Value* value, FindArray(key));
+  const size_t size = SizeOfValue(value->element_type);
+  std::vector<int64_t> numbers;
+  if (size > 0) numbers.reserve(static_cast<size_t>(value->count));
+  for (uint64_t i = 0; i < value->count; ++i) {
+    const std::optional<int64_t> number =
+        LoadInt(value->element_type, value->payload.data() + (size > 0 ? i * size : 0));
+    if (!number.has_value()) return WrongType(key, *value, "an array of integers below 2^63");
+    numbers.push_back(*number);
+  }
+  return numbers;
+}
+
+absl::StatusOr<std::vector<float>> GgufFile::GetFloats(std::string_view key) const {
+  BITDIAL_ASSIGN_OR_RETURN(const Value* value, FindArray(key));
+  if (value->element_type != GgufValueType::kF32) return WrongType(key, *value, "an array of f32");
+  std::vector<float> numbers(static_cast<size_t>(value->count));
+  if (!numbers.empty()) std::memcpy(numbers.data(), value->payload.data(), value->payload.size());
+  return numbers;
+}
+
+}  // namespace bitdial::quant
