@@ -44,6 +44,11 @@ struct KernelKey {
 };
 
 // The preconditions' operands; fields an op does not have stay 0.
+//   linear, embedding     in_features (hidden_size for an embedding), out_features (vocab_size);
+//                         dense: weight_dtype; BCQ: group_size, max_bits
+//   attention, kv_append  num_heads (attention only), num_kv_heads, head_dim
+//   rope                  num_heads, head_dim
+//   the others            none: they take any shape
 struct KernelShape {
   int64_t in_features = 0;
   int64_t out_features = 0;
@@ -101,6 +106,7 @@ class KernelTable {
  private:
   CpuFeatures features_;
   Backend backend_ = Backend::kCpuRef;
+  bool is_forced_ = false;
 };
 
 }  // namespace bitdial::kernels

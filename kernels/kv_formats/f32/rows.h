@@ -1,0 +1,12 @@
+// The kernel rows of the f32 KV format: append and attention.
+#pragma once
+
+#include <span>
+
+#include "kernels/kernel_table.h"
+
+namespace bitdial::kernels {
+
+std::span<const KernelRow> F32KvRows();
+
+}  // namespace bitdial::kernels

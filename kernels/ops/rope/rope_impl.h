@@ -1,0 +1,10 @@
+// The functions behind the rows of rope.
+#pragma once
+
+#include "kernels/ops/rope/rope.h"
+
+namespace bitdial::kernels {
+
+void RopeRef(const RopeArgs& args, Stream& stream) noexcept;
+
+}  // namespace bitdial::kernels
