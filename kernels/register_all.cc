@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/core/check.h"
+#include "kernels/formats/bcq/rows.h"
 #include "kernels/formats/dense/rows.h"
 #include "kernels/kv_formats/f16/rows.h"
 #include "kernels/kv_formats/f32/rows.h"
@@ -18,6 +19,7 @@ namespace {
 // One line a folder. Inside one backend the order of rows is the order of preference.
 constexpr std::span<const KernelRow> (*kFolders[])() = {
     DenseRows,        //
+    BcqRows,          //
     F32KvRows,        //
     F16KvRows,        //
     ElementwiseRows,  //

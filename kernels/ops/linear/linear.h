@@ -17,11 +17,11 @@ struct DenseWeight {
 };
 
 // One (alpha, beta) set: what a request at `bits` multiplies planes 0 .. bits-1 with.
-// Layout is the kernel's own (kernels/formats/bcq), made at load from the canonical tensors.
+// Layout is the kernel's own (kernels/formats/bcq/layout.h), made at load from the canonical tensors.
 struct BcqScales {
   int bits = 0;
-  Buffer alpha;
-  Buffer beta;
+  Buffer alpha;  // f16
+  Buffer beta;   // f16; empty: all zeros
 };
 
 // A weight as nested bit-planes: W[o, i] = sum_{p < bits} alpha_bits[g, p, o] * s(p, o, i) + beta_bits[g, o],
@@ -37,6 +37,10 @@ struct BcqWeight {
   // The set a request at `bits` uses: the largest stored set <= bits, else the smallest stored one
   // (an embedding or head kept at fixed bits has one set, whatever is asked).
   const BcqScales& ScalesFor(int bits) const;
+
+  // Memory held, padding included: planes, and all alpha and beta sets.
+  int64_t CodeBytes() const { return static_cast<int64_t>(codes.num_bytes()); }
+  int64_t ScaleBytes() const;
 };
 
 // Counts what a step reads of the weights, for tests and benches. Codes are counted where they are loaded.

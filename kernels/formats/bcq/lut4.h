@@ -1,0 +1,61 @@
+// LUT-GEMM with fp32 tables of 4 inputs, the exact decode kernel: what the driver (lut4_linear.cc)
+// hands to the code compiled for one instruction set (lut4_avx2.cc, lut4_avx512.cc). POD only.
+//
+// For 4 inputs x0..x3 the table T[c] = ((±x0 ± x1) ± x2) ± x3, bit t of c choosing the sign of xt,
+// holds every sum a plane can ask for. A word of a plane is eight such c, so 32 multiply-adds
+// become 8 lookups and additions, and one set of tables serves every output and every plane.
+//
+// Numeric class "lut4_f32", for row r and output o:
+//   y = 0
+//   for group g ascending:
+//     for plane p < bits ascending:  s = chain of additions over the group's tables from +0;  y =
+//     fma(alpha, s, y) y = fma(beta, s of T[15], y)                      skipped when the set has
+//     no beta
+//   y = y + bias
+// Every step is one fp32 rounding in a fixed order, so all implementations agree bit for bit, and
+// nothing depends on the other rows of the call.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/formats/bcq/layout.h"
+
+namespace bitdial::kernels::bcq {
+
+inline constexpr int64_t kTableInputs = 4;
+inline constexpr int64_t kTableEntries = 16;
+inline constexpr int64_t kTablesPerBlock = kBlockInputs / kTableInputs;
+
+struct Lut4Args {
+  Layout layout;
+  int64_t group_size;
+  const uint32_t* codes;
+  const ScaleView* rows;  // [num_rows], bits descending
+  int64_t num_rows;
+  const float* tables;      // [num_groups][num_rows][group_size / 4][16], 64-byte aligned
+  const float* group_sums;  // [num_groups][num_rows]
+};
+
+// Builds the tables and group sums of row `row` from x [in_features].
+using Lut4BuildFn = void (*)(const float* x, int64_t row, const Lut4Args& args, float* tables,
+                             float* group_sums) noexcept;
+
+// acc[r * acc_stride + lane] = y without bias, for the 64 outputs of a tile and every row. Returns
+// the bytes of codes read: each word of planes 0 .. max(bits)-1 counts once, a second row block
+// finds them in L1.
+using Lut4TileFn = int64_t (*)(const Lut4Args& args, int64_t tile, float* acc,
+                               int64_t acc_stride) noexcept;
+
+struct Lut4Isa {
+  Lut4BuildFn build;
+  Lut4TileFn tile;
+};
+
+void Lut4BuildAvx2(const float* x, int64_t row, const Lut4Args& args, float* tables,
+                   float* group_sums) noexcept;
+int64_t Lut4TileAvx2(const Lut4Args& args, int64_t tile, float* acc, int64_t acc_stride) noexcept;
+void Lut4BuildAvx512(const float* x, int64_t row, const Lut4Args& args, float* tables,
+                     float* group_sums) noexcept;
+int64_t Lut4TileAvx512(const Lut4Args& args, int64_t tile, float* acc, int64_t acc_stride) noexcept;
+
+}  // namespace bitdial::kernels::bcq

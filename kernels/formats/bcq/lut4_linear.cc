@@ -1,0 +1,89 @@
+#include "kernels/formats/bcq/lut4_linear.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include "kernels/core/check.h"
+#include "kernels/formats/bcq/prepare.h"
+
+namespace bitdial::kernels::bcq {
+namespace {
+
+// Hands out 64-byte aligned pieces of one scratch allocation; a null base only measures.
+class ScratchCursor {
+ public:
+  explicit ScratchCursor(std::byte* base) : base_(base) {}
+  template <typename T>
+  T* Take(int64_t count) {
+    T* const piece = base_ == nullptr ? nullptr : reinterpret_cast<T*>(base_ + used_);
+    used_ += (static_cast<size_t>(count) * sizeof(T) + 63) / 64 * 64;
+    return piece;
+  }
+  size_t used() const { return used_; }
+
+ private:
+  std::byte* base_;
+  size_t used_ = 0;
+};
+
+struct Lut4Scratch {
+  ScaleView* rows;
+  float* tables;
+  float* group_sums;
+  float*
+      tail;  // [num_rows][64]: the last tile's accumulators when out_features is no multiple of 64
+
+  Lut4Scratch(ScratchCursor& cursor, int64_t num_rows, const BcqWeight& weight,
+              const Layout& layout)
+      : rows(cursor.Take<ScaleView>(num_rows)),
+        tables(cursor.Take<float>(num_rows * weight.in_features / kTableInputs * kTableEntries)),
+        group_sums(cursor.Take<float>(num_rows * layout.num_groups)),
+        tail(cursor.Take<float>(num_rows * kTileLanes)) {}
+};
+
+void AddBias(const float* bias, float* y, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) y[i] += bias[i];
+}
+
+}  // namespace
+
+void Lut4Linear(const Lut4Isa& isa, const LinearArgs& args, Stream& stream) noexcept {
+  const BcqWeight& weight = *args.bcq;
+  const Layout layout = LayoutOf(weight);
+  const int64_t num_rows = args.x.rows;
+  if (num_rows == 0) return;
+
+  ScratchCursor measure(nullptr);
+  (void)Lut4Scratch(measure, num_rows, weight, layout);
+  ScratchCursor cursor(stream.Scratch(measure.used()));
+  const Lut4Scratch scratch(cursor, num_rows, weight, layout);
+  for (int64_t r = 0; r < num_rows; ++r) {
+    scratch.rows[r] = ViewOf(weight.ScalesFor(args.bits[r]));
+    BITDIAL_CHECK(r == 0 || scratch.rows[r].bits <= scratch.rows[r - 1].bits);
+  }
+  const Lut4Args call = {layout,   weight.group_size, weight.codes.As<uint32_t>(), scratch.rows,
+                         num_rows, scratch.tables,    scratch.group_sums};
+  stream.pool().ParallelFor(num_rows, [&](int64_t r) {
+    isa.build(args.x.Row(r), r, call, scratch.tables, scratch.group_sums);
+  });
+
+  std::atomic<int64_t> code_bytes{0};
+  stream.pool().ParallelFor(layout.num_tiles, [&](int64_t tile) {
+    const int64_t begin = tile * kTileLanes;
+    const int64_t lanes = std::min(kTileLanes, weight.out_features - begin);
+    const bool is_tail = lanes < kTileLanes;
+    float* const acc = is_tail ? scratch.tail : args.y.data + begin;
+    const int64_t acc_stride = is_tail ? kTileLanes : args.y.stride;
+    code_bytes.fetch_add(isa.tile(call, tile, acc, acc_stride), std::memory_order_relaxed);
+    for (int64_t r = 0; r < num_rows; ++r) {
+      float* const out = args.y.Row(r) + begin;
+      if (is_tail)
+        std::memcpy(out, acc + r * acc_stride, static_cast<size_t>(lanes) * sizeof(float));
+      if (args.bias != nullptr) AddBias(args.bias + begin, out, lanes);
+    }
+  });
+  if (args.traffic != nullptr) args.traffic->code_bytes += code_bytes.load();
+}
+
+}  // namespace bitdial::kernels::bcq

@@ -1,0 +1,71 @@
+#include "kernels/formats/bcq/rows.h"
+
+#include "kernels/formats/bcq/dequant_linear.h"
+#include "kernels/formats/bcq/linear_ref.h"
+#include "kernels/formats/bcq/lut4_linear.h"
+
+namespace bitdial::kernels {
+namespace {
+
+std::string Supports(const KernelShape& shape) {
+  if (shape.in_features < 1 || shape.in_features % bcq::kBlockInputs != 0) {
+    return fmt::format("in_features {} is not a multiple of {}", shape.in_features,
+                       bcq::kBlockInputs);
+  }
+  if (shape.out_features < 1)
+    return fmt::format("out_features {} is not positive", shape.out_features);
+  if (shape.group_size < 1 || shape.group_size % bcq::kBlockInputs != 0) {
+    return fmt::format("group_size {} is not a multiple of {}", shape.group_size,
+                       bcq::kBlockInputs);
+  }
+  if (shape.in_features % shape.group_size != 0) {
+    return fmt::format("group_size {} does not divide in_features {}", shape.group_size,
+                       shape.in_features);
+  }
+  if (shape.max_bits < 1 || shape.max_bits > bcq::kMaxBits) {
+    return fmt::format("max_bits {} is not 1 to {}", shape.max_bits, bcq::kMaxBits);
+  }
+  return "";
+}
+
+void Lut4Avx2(const LinearArgs& args, Stream& stream) noexcept {
+  bcq::Lut4Linear({bcq::Lut4BuildAvx2, bcq::Lut4TileAvx2}, args, stream);
+}
+void Lut4Avx512(const LinearArgs& args, Stream& stream) noexcept {
+  bcq::Lut4Linear({bcq::Lut4BuildAvx512, bcq::Lut4TileAvx512}, args, stream);
+}
+void DequantAvx2(const LinearArgs& args, Stream& stream) noexcept {
+  bcq::DequantLinear({bcq::DequantPanelAvx2, cpu::ChainGemmAvx2}, args, stream);
+}
+void DequantAvx512(const LinearArgs& args, Stream& stream) noexcept {
+  bcq::DequantLinear({bcq::DequantPanelAvx512, cpu::ChainGemmAvx512}, args, stream);
+}
+
+constexpr KernelKey kPrompt = {
+    .op = Op::kLinear, .weight_format = WeightFormat::kBcq, .role = Role::kPrompt};
+constexpr KernelKey kDecode = {
+    .op = Op::kLinear, .weight_format = WeightFormat::kBcq, .role = Role::kDecode};
+constexpr KernelKey kEmbed = {.op = Op::kEmbedding, .weight_format = WeightFormat::kBcq};
+
+const KernelRow kRows[] = {
+    {kDecode, Backend::kCpuAvx512, "bcq_linear_f32_lut4__avx512", "lut4_f32", Supports,
+     LinearFn{Lut4Avx512}},
+    {kDecode, Backend::kCpuAvx2, "bcq_linear_f32_lut4__avx2", "lut4_f32", Supports,
+     LinearFn{Lut4Avx2}},
+    {kDecode, Backend::kCpuRef, "bcq_linear_f32_decode__cpu_ref", "ref_f64", Supports,
+     LinearFn{bcq::LinearRef}},
+    {kPrompt, Backend::kCpuAvx512, "bcq_linear_f32_dequant__avx512", "dequant_chain_f32", Supports,
+     LinearFn{DequantAvx512}},
+    {kPrompt, Backend::kCpuAvx2, "bcq_linear_f32_dequant__avx2", "dequant_chain_f32", Supports,
+     LinearFn{DequantAvx2}},
+    {kPrompt, Backend::kCpuRef, "bcq_linear_f32_prompt__cpu_ref", "ref_f64", Supports,
+     LinearFn{bcq::LinearRef}},
+    {kEmbed, Backend::kCpuRef, "bcq_embedding_f32__cpu_ref", "ref_f64", Supports,
+     EmbeddingFn{bcq::EmbeddingRef}},
+};
+
+}  // namespace
+
+std::span<const KernelRow> BcqRows() { return kRows; }
+
+}  // namespace bitdial::kernels

@@ -1,0 +1,483 @@
+// Every BCQ row of this build against the plain formula, and the promises of linear.h and of
+// invariant 8.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <limits>
+
+#include "kernels/core/cpu_features.h"
+#include "kernels/formats/bcq/lut4.h"
+#include "kernels/formats/bcq/rows.h"
+#include "tests/kernels/bcq_random.h"
+
+namespace bitdial::kernels {
+namespace {
+
+using bcq::kTileLanes;
+
+bool IsRunnable(Backend backend) {
+  static const CpuFeatures features = DetectCpuFeatures();
+  switch (backend) {
+    case Backend::kCpuRef:
+      return true;
+    case Backend::kCpuAvx2:
+      return features.avx2;
+    case Backend::kCpuAvx512:
+      return features.avx512;
+    default:
+      return false;
+  }
+}
+
+// The linear rows this machine runs; the others are named once.
+std::vector<const KernelRow*> LinearRows() {
+  std::vector<const KernelRow*> rows;
+  for (const KernelRow& row : BcqRows()) {
+    if (row.key.op != Op::kLinear) continue;
+    if (IsRunnable(row.backend)) {
+      rows.push_back(&row);
+    } else {
+      std::printf("SKIPPED: %s needs another processor\n", row.name);
+    }
+  }
+  return rows;
+}
+
+const std::vector<RandomBcqOptions>& Shapes() {
+  static const std::vector<RandomBcqOptions> shapes = {
+      {.in_features = 32, .out_features = 1, .group_size = 32, .max_bits = 1},
+      {.in_features = 64, .out_features = 64, .group_size = 32, .max_bits = 2},
+      {.in_features = 192, .out_features = 65, .group_size = 96, .max_bits = 3},
+      {.in_features = 576, .out_features = 130, .group_size = 64, .max_bits = 4},
+      {.in_features = 320,
+       .out_features = 100,
+       .group_size = 64,
+       .max_bits = 3,
+       .with_beta = false},
+      {.in_features = 512, .out_features = 67, .group_size = 128, .max_bits = 5, .sets = {3, 5}},
+      {.in_features = 768,
+       .out_features = 70,
+       .group_size = 384,
+       .max_bits = 2},  // a group across two panels
+      {.in_features = 256, .out_features = 128, .group_size = 256, .max_bits = 8},
+      {.in_features = 2048, .out_features = 192, .group_size = 2048, .max_bits = 4},
+  };
+  return shapes;
+}
+
+// A weight, activations [rows, in] with a stride, bias and bits, and what any kernel makes of them.
+struct Problem {
+  RandomBcq random;
+  ThreadPool pool{1};
+  BcqWeight weight;
+  int64_t num_rows;
+  int64_t in_features;
+  int64_t out_features;
+  std::vector<float> x, bias;
+  std::vector<uint8_t> bits;
+
+  // bits: descending, one for each row.
+  Problem(const RandomBcqOptions& options, std::vector<uint8_t> row_bits)
+      : random(options),
+        num_rows(static_cast<int64_t>(row_bits.size())),
+        in_features(options.in_features),
+        out_features(options.out_features),
+        bits(std::move(row_bits)) {
+    weight = PrepareBcq(random.canonical, pool).value();
+    std::mt19937 engine(options.seed + 100);
+    std::normal_distribution<float> normal;
+    for (int64_t i = 0; i < num_rows * XStride(); ++i) {
+      x.push_back(options.exact ? static_cast<float>(static_cast<int>(engine() % 17) - 8)
+                                : normal(engine));
+    }
+    for (int64_t o = 0; o < out_features; ++o) {
+      bias.push_back(options.exact ? static_cast<float>(engine() % 9) : normal(engine));
+    }
+  }
+
+  int64_t XStride() const { return in_features + 3; }
+  int64_t YStride() const { return out_features + 5; }
+  Matrix<const float> X() const { return {x.data(), num_rows, in_features, XStride()}; }
+
+  // Rows [first, first + count) through a kernel; y [count, YStride()], the gaps between rows keep
+  // a canary.
+  std::vector<float> Run(const KernelRow& row, int64_t first, int64_t count, int num_threads = 1,
+                         WeightTraffic* traffic = nullptr) const {
+    std::vector<float> y(count * YStride(), kCanary);
+    ThreadPool threads(num_threads);
+    Stream stream(threads);
+    LinearArgs args;
+    args.bcq = &weight;
+    args.x = X().Rows(first, count);
+    args.y = {y.data(), count, out_features, YStride()};
+    args.bits = bits.data() + first;
+    args.bias = bias.data();
+    args.traffic = traffic;
+    std::get<LinearFn>(row.fn)(args, stream);
+    return y;
+  }
+  std::vector<float> Run(const KernelRow& row) const { return Run(row, 0, num_rows); }
+
+  static constexpr float kCanary = 12345.0f;
+};
+
+// Descending bits over the sets of a shape: every value from max_bits to 1, so sets are also found
+// by falling back.
+std::vector<uint8_t> MixedBits(int max_bits, int64_t num_rows) {
+  std::vector<uint8_t> bits(num_rows);
+  for (int64_t r = 0; r < num_rows; ++r)
+    bits[r] = static_cast<uint8_t>(max_bits - r * max_bits / num_rows);
+  return bits;
+}
+
+bool SameBits(const float* a, const float* b, int64_t count) {
+  return std::memcmp(a, b, static_cast<size_t>(count) * sizeof(float)) == 0;
+}
+
+// The formula in double, and a bound of what any fp32 evaluation of it may be off: with `chain`
+// roundings on the way from an input to an output, |error| <= 1.01 * chain * 2^-24 * sum_g (sum_p
+// |alpha| + |beta|) * sum_{i in g} |x|.
+struct Oracle {
+  double value;
+  double bound;
+};
+Oracle Expect(const Problem& p, int64_t r, int64_t o, int bits, double chain) {
+  std::vector<double> weights(p.in_features);
+  DequantizeRow(p.random.canonical, bits, o, std::span<double>(weights));
+  const CanonicalScales* set = nullptr;
+  for (const CanonicalScales& s : p.random.canonical.scales) set = s.bits == bits ? &s : set;
+  double value = p.bias[o], size = std::abs(p.bias[o]);
+  for (int64_t i = 0; i < p.in_features; ++i) {
+    const int64_t group = i / p.random.canonical.group_size;
+    double scale = 0;
+    for (int plane = 0; plane < bits; ++plane) {
+      scale += std::abs(
+          F16ToF32(set->alpha.As<uint16_t>()[(group * bits + plane) * p.out_features + o]));
+    }
+    if (set->beta.data != nullptr)
+      scale += std::abs(F16ToF32(set->beta.As<uint16_t>()[group * p.out_features + o]));
+    value += weights[i] * p.X().Row(r)[i];
+    size += scale * std::abs(p.X().Row(r)[i]);
+  }
+  return {value, 1.01 * chain * 0x1p-24 * size};
+}
+
+// Roundings between an input and an output, by class.
+double ChainLength(const std::string& numeric_class, const RandomBcqOptions& shape, int bits) {
+  const auto in = static_cast<double>(shape.in_features),
+             group = static_cast<double>(shape.group_size);
+  if (numeric_class == "ref_f64") return 1;
+  if (numeric_class == "lut4_f32")
+    return 3 + group / 4 + in / group * (bits + 1) + 1;            // table, sum, fma, bias
+  if (numeric_class == "dequant_chain_f32") return bits + in + 1;  // weight, fma, bias
+  ADD_FAILURE() << "no bound for class " << numeric_class;
+  return 0;
+}
+
+TEST(BcqLinear, EveryRowIsTheFormula) {
+  for (const KernelRow* row : LinearRows()) {
+    double worst = 0;
+    std::string worst_cell = "none";
+    for (const RandomBcqOptions& shape : Shapes()) {
+      const Problem p(shape, MixedBits(shape.max_bits, 9));
+      const std::vector<float> y = p.Run(*row);
+      for (int64_t r = 0; r < p.num_rows; ++r) {
+        const int bits = p.weight.ScalesFor(p.bits[r]).bits;
+        const double chain = ChainLength(row->numeric_class, shape, bits);
+        for (int64_t o = 0; o < p.out_features; ++o) {
+          const Oracle oracle = Expect(p, r, o, bits, chain);
+          const double share = std::abs(y[r * p.YStride() + o] - oracle.value) / oracle.bound;
+          if (share > worst) {
+            worst = share;
+            worst_cell = fmt::format(
+                "in {} out {} group {} bits {} row {} output {}: got {}, expected {}, bound {}",
+                p.in_features, p.out_features, shape.group_size, bits, r, o, y[r * p.YStride() + o],
+                oracle.value, oracle.bound);
+          }
+        }
+        for (int64_t o = p.out_features; o < p.YStride(); ++o) {
+          ASSERT_EQ(y[r * p.YStride() + o], Problem::kCanary)
+              << row->name << " writes past its row";
+        }
+      }
+    }
+    std::printf("%-34s worst error is %.3f of its bound, at %s\n", row->name, worst,
+                worst_cell.c_str());
+    EXPECT_LE(worst, 1.0) << row->name;
+    EXPECT_GT(worst, 0.0) << row->name << ": nothing was compared";
+  }
+}
+
+// Integers times multiples of 1/8: no rounding anywhere, so every class must hit the formula
+// exactly.
+TEST(BcqLinear, ExactInputsGiveExactOutputs) {
+  for (const KernelRow* row : LinearRows()) {
+    for (RandomBcqOptions shape : Shapes()) {
+      shape.exact = true;
+      const Problem p(shape, MixedBits(shape.max_bits, 5));
+      const std::vector<float> y = p.Run(*row);
+      for (int64_t r = 0; r < p.num_rows; ++r) {
+        for (int64_t o = 0; o < p.out_features; ++o) {
+          const double expected = Expect(p, r, o, p.weight.ScalesFor(p.bits[r]).bits, 0).value;
+          ASSERT_EQ(y[r * p.YStride() + o], expected)
+              << row->name << " in " << p.in_features << " row " << r;
+        }
+      }
+    }
+  }
+}
+
+TEST(BcqLinear, RowsOfOneClassAgreeBitForBit) {
+  const std::vector<const KernelRow*> rows = LinearRows();
+  int num_pairs = 0;
+  for (size_t a = 0; a < rows.size(); ++a) {
+    for (size_t b = a + 1; b < rows.size(); ++b) {
+      if (std::string(rows[a]->numeric_class) != rows[b]->numeric_class) continue;
+      ++num_pairs;
+      for (const RandomBcqOptions& shape : Shapes()) {
+        const Problem p(shape, MixedBits(shape.max_bits, 7));
+        const std::vector<float> ya = p.Run(*rows[a]), yb = p.Run(*rows[b]);
+        EXPECT_TRUE(SameBits(ya.data(), yb.data(), static_cast<int64_t>(ya.size())))
+            << rows[a]->name << " and " << rows[b]->name << ", in " << p.in_features;
+      }
+    }
+  }
+  std::printf("%d pairs of rows share a class\n", num_pairs);
+}
+
+// Invariant 8: company, its bits and its NaNs change nothing. 200 rows cross every row block.
+TEST(BcqLinear, ARowDoesNotDependOnItsCompany) {
+  for (const KernelRow* row : LinearRows()) {
+    for (const RandomBcqOptions& shape : Shapes()) {
+      if (shape.in_features > 600) continue;
+      Problem p(shape, MixedBits(shape.max_bits, 200));
+      std::vector<std::vector<float>> alone;
+      const int64_t picked[] = {0, 1, 4, 15, 16, 47, 101, 191, 192, 198};
+      for (int64_t r : picked) alone.push_back(p.Run(*row, r, 1));
+      for (int64_t r : {5, 100, 199})
+        p.x[r * p.XStride() + 7] = std::numeric_limits<float>::quiet_NaN();
+      for (int64_t count : {2, 3, 5, 8, 17, 200}) {
+        const std::vector<float> y = p.Run(*row, 0, count);
+        for (size_t i = 0; i < std::size(picked); ++i) {
+          if (picked[i] >= count) continue;
+          ASSERT_TRUE(SameBits(y.data() + picked[i] * p.YStride(), alone[i].data(), p.out_features))
+              << row->name << ": row " << picked[i] << " among " << count;
+        }
+        if (count == 200) {
+          EXPECT_TRUE(std::isnan(y[5 * p.YStride()])) << row->name;
+        }
+      }
+    }
+  }
+}
+
+TEST(BcqLinear, ThreadsChangeNothing) {
+  for (const KernelRow* row : LinearRows()) {
+    for (const RandomBcqOptions& shape : Shapes()) {
+      const Problem p(shape, MixedBits(shape.max_bits, 6));
+      const std::vector<float> one = p.Run(*row), three = p.Run(*row, 0, p.num_rows, 3);
+      EXPECT_TRUE(SameBits(one.data(), three.data(), static_cast<int64_t>(one.size())))
+          << row->name;
+    }
+  }
+}
+
+// Planes above the largest bits present, the scale sets nobody asked for and the pad are never part
+// of a result.
+TEST(BcqLinear, WhatIsNotAskedForIsNotRead) {
+  for (const KernelRow* row : LinearRows()) {
+    RandomBcqOptions shape = {
+        .in_features = 256, .out_features = 100, .group_size = 64, .max_bits = 6};
+    Problem p(shape, {4, 4, 2, 1});
+    const std::vector<float> clean = p.Run(*row);
+    const bcq::Layout layout = bcq::LayoutOf(p.weight);
+    std::mt19937 engine(9);
+    for (int64_t tile = 0; tile < layout.num_tiles; ++tile) {
+      for (int plane = 0; plane < 6; ++plane) {
+        const int64_t first = plane >= 4 ? 0 : layout.num_blocks;  // a whole plane, or its pad
+        uint32_t* const words = p.weight.codes.As<uint32_t>() + layout.CodeOffset(tile, plane, 0);
+        for (int64_t i = first * kTileLanes; i < layout.plane_stride; ++i)
+          words[i] = static_cast<uint32_t>(engine());
+      }
+    }
+    for (BcqScales& set : p.weight.scales) {
+      if (set.bits == 4 || set.bits == 2 || set.bits == 1) continue;
+      std::memset(set.alpha.data(), 0x7f, set.alpha.num_bytes());  // NaN
+      std::memset(set.beta.data(), 0x7f, set.beta.num_bytes());
+    }
+    const std::vector<float> poisoned = p.Run(*row);
+    EXPECT_TRUE(SameBits(clean.data(), poisoned.data(), static_cast<int64_t>(clean.size())))
+        << row->name;
+  }
+}
+
+TEST(BcqLinear, PlanesStoredBeyondTheBitsChangeNothing) {
+  for (const KernelRow* row : LinearRows()) {
+    Problem all({.in_features = 256, .out_features = 70, .group_size = 64, .max_bits = 5},
+                {3, 2, 2});
+    Problem some({.in_features = 256, .out_features = 70, .group_size = 64, .max_bits = 3},
+                 {3, 2, 2});
+    some.x = all.x;
+    some.bias = all.bias;
+    for (int64_t block = 0; block < 8; ++block) {
+      for (int plane = 0; plane < 3; ++plane) {
+        std::copy_n(all.random.codes.begin() + (block * 5 + plane) * 70, 70,
+                    some.random.codes.begin() + (block * 3 + plane) * 70);
+      }
+    }
+    for (int s = 0; s < 3; ++s) {
+      std::copy(all.random.alphas[s].begin(), all.random.alphas[s].end(),
+                some.random.alphas[s].begin());
+      std::copy(all.random.betas[s].begin(), all.random.betas[s].end(),
+                some.random.betas[s].begin());
+    }
+    some.weight = PrepareBcq(some.random.canonical, some.pool).value();
+    EXPECT_EQ(all.Run(*row), some.Run(*row)) << row->name;
+  }
+}
+
+// One pass over the planes: the largest bits present decide, not how many rows ask.
+TEST(BcqLinear, CodesAreReadOnceUpToTheLargestBits) {
+  for (const KernelRow* row : LinearRows()) {
+    const RandomBcqOptions shape = {
+        .in_features = 256, .out_features = 200, .group_size = 64, .max_bits = 4};
+    const auto bytes = [&](std::vector<uint8_t> bits) {
+      const Problem p(shape, std::move(bits));
+      WeightTraffic traffic;
+      p.Run(*row, 0, p.num_rows, 2, &traffic);
+      return traffic.code_bytes;
+    };
+    const int64_t plane = 256 / 32 * 256 * 4;  // blocks, outputs padded to 64, bytes of a word
+    EXPECT_EQ(bytes({1}), plane) << row->name;
+    EXPECT_EQ(bytes({2}), 2 * plane) << row->name;
+    EXPECT_EQ(bytes({4, 3, 2, 1}), 4 * plane) << row->name;
+    EXPECT_EQ(bytes({3, 3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1}), 3 * plane) << row->name;
+  }
+}
+
+TEST(BcqLinear, BetaAbsentIsBetaZero) {
+  RandomBcqOptions shape = {
+      .in_features = 128, .out_features = 70, .max_bits = 3, .with_beta = false};
+  for (const KernelRow* row : LinearRows()) {
+    Problem absent(shape, {3, 2, 1});
+    const std::vector<float> expected = absent.Run(*row);
+    for (BcqScales& set : absent.weight.scales) {  // zeros that prepare would have dropped
+      const size_t num_bytes = set.alpha.num_bytes() / set.bits;
+      set.beta = Buffer::Allocate(Device::kCpu, num_bytes).value();
+      std::memset(set.beta.data(), 0, num_bytes);
+    }
+    EXPECT_EQ(absent.Run(*row), expected) << row->name;
+  }
+}
+
+TEST(BcqLinear, ASingleSetServesEveryRequest) {
+  for (const KernelRow* row : LinearRows()) {
+    const Problem p(
+        {.in_features = 96, .out_features = 40, .group_size = 96, .max_bits = 6, .sets = {6}},
+        {8, 6, 2});
+    const Problem six(
+        {.in_features = 96, .out_features = 40, .group_size = 96, .max_bits = 6, .sets = {6}},
+        {6, 6, 6});
+    EXPECT_EQ(p.Run(*row), six.Run(*row)) << row->name;
+  }
+}
+
+TEST(BcqLinear, NoRowsIsNoWork) {
+  const Problem p({}, {4});
+  for (const KernelRow* row : LinearRows()) EXPECT_TRUE(p.Run(*row, 0, 0).empty());
+}
+
+TEST(BcqRows, ShapesAreRefusedByPrecondition) {
+  const KernelShape good = {.in_features = 96, .out_features = 7, .group_size = 96, .max_bits = 8};
+  for (const KernelRow& row : BcqRows()) {
+    const auto reason = [&](auto change) {
+      KernelShape shape = good;
+      change(shape);
+      return row.supports(shape);
+    };
+    EXPECT_EQ(row.supports(good), "") << row.name;
+    EXPECT_EQ(reason([](KernelShape& s) { s.in_features = 100; }),
+              "in_features 100 is not a multiple of 32");
+    EXPECT_EQ(reason([](KernelShape& s) { s.in_features = 0; }),
+              "in_features 0 is not a multiple of 32");
+    EXPECT_EQ(reason([](KernelShape& s) { s.out_features = 0; }), "out_features 0 is not positive");
+    EXPECT_EQ(reason([](KernelShape& s) { s.group_size = 48; }),
+              "group_size 48 is not a multiple of 32");
+    EXPECT_EQ(reason([](KernelShape& s) { s.group_size = 64; }),
+              "group_size 64 does not divide in_features 96");
+    EXPECT_EQ(reason([](KernelShape& s) { s.max_bits = 9; }), "max_bits 9 is not 1 to 8");
+    EXPECT_EQ(reason([](KernelShape& s) { s.max_bits = 0; }), "max_bits 0 is not 1 to 8");
+  }
+}
+
+// T[~c] = -T[c], every entry is the signed sum it stands for, and the group sum is the chain of
+// T[15].
+TEST(BcqLut4, TablesHoldEverySignedSum) {
+  constexpr int64_t kIn = 64, kGroup = 32, kRows = 2;
+  const std::pair<Backend, bcq::Lut4BuildFn> builds[] = {
+      {Backend::kCpuAvx2, bcq::Lut4BuildAvx2}, {Backend::kCpuAvx512, bcq::Lut4BuildAvx512}};
+  std::mt19937 engine(5);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(kIn);
+  for (float& value : x) value = normal(engine);
+  for (const auto& [backend, build] : builds) {
+    if (!IsRunnable(backend)) continue;
+    bcq::Lut4Args args = {};
+    args.layout = bcq::MakeLayout(kIn, 64, kGroup, 1);
+    args.group_size = kGroup;
+    args.num_rows = kRows;
+    Buffer tables = Buffer::Allocate(Device::kCpu, kRows * kIn * 4 * sizeof(float)).value();
+    float sums[kIn / kGroup][kRows];
+    build(x.data(), 1, args, tables.As<float>(), &sums[0][0]);
+    for (int64_t group = 0; group < kIn / kGroup; ++group) {
+      float sum = 0;
+      for (int64_t i = 0; i < kGroup / 4; ++i) {
+        const float* const table =
+            tables.As<float>() + ((group * kRows + 1) * (kGroup / 4) + i) * 16;
+        const float* const in = x.data() + group * kGroup + i * 4;
+        for (int c = 0; c < 16; ++c) {
+          const auto sign = [&](int t) { return (c >> t & 1) != 0 ? in[t] : -in[t]; };
+          EXPECT_EQ(table[c], ((sign(0) + sign(1)) + sign(2)) + sign(3));
+          EXPECT_EQ(table[c], -table[15 - c]);
+        }
+        sum += table[15];
+      }
+      EXPECT_EQ(sums[group][1], sum);
+    }
+  }
+}
+
+TEST(BcqEmbedding, GathersTheRowAtItsOwnBits) {
+  for (const KernelRow& row : BcqRows()) {
+    if (row.key.op != Op::kEmbedding || !IsRunnable(row.backend)) continue;
+    for (const RandomBcqOptions& shape : Shapes()) {
+      const Problem p(shape, MixedBits(shape.max_bits, 5));
+      std::vector<int32_t> token_ids;
+      for (int t = 0; t < 5; ++t)
+        token_ids.push_back(static_cast<int32_t>(t * 37 % shape.out_features));
+      token_ids[4] = static_cast<int32_t>(shape.out_features - 1);
+      std::vector<float> out(5 * p.XStride(), Problem::kCanary), expected(shape.in_features);
+      EmbeddingArgs args;
+      args.bcq = &p.weight;
+      args.token_ids = token_ids.data();
+      args.bits = p.bits.data();
+      args.out = {out.data(), 5, shape.in_features, p.XStride()};
+      ThreadPool pool(2);
+      Stream stream(pool);
+      std::get<EmbeddingFn>(row.fn)(args, stream);
+      for (int64_t t = 0; t < 5; ++t) {
+        DequantizeRow(p.random.canonical, p.weight.ScalesFor(p.bits[t]).bits, token_ids[t],
+                      std::span<float>(expected));
+        EXPECT_TRUE(SameBits(out.data() + t * p.XStride(), expected.data(), shape.in_features))
+            << row.name;
+        EXPECT_EQ(out[t * p.XStride() + shape.in_features], Problem::kCanary);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bitdial::kernels
