@@ -53,7 +53,7 @@ get_model() {
   fetch_smollm2 || die "SmolLM2 is not to be had. Give a model of your own instead:" \
       "./scripts/quickstart.sh --model PATH (a Hugging Face folder or a GGUF file of the Llama architecture)"
   MODEL="$ROOT/models/$SMOL_GGUF"
-  say "SmolLM2-135M-Instruct, GGUF Q4_1, $(du -h --apparent-size "$MODEL" | cut -f1)"
+  say "SmolLM2-135M-Instruct, GGUF Q4_1, $(du -hL --apparent-size "$MODEL" | cut -f1)"
 }
 
 # Which model a quantized folder came from; a changed one is quantized again.
@@ -176,7 +176,7 @@ main() {
   heading "4/6 Quantize"
   local began=$SECONDS
   quantize
-  say "$(du -sh --apparent-size "$MODEL" | cut -f1) on disk, $(seconds_text $((SECONDS - began)))"
+  say "$(du -shL --apparent-size "$MODEL" | cut -f1) on disk, $(seconds_text $((SECONDS - began)))"
 
   heading "5/6 Serve"
   start_server

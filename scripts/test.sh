@@ -114,16 +114,16 @@ release() {
   fi
 }
 
-# sanitized PRESET LABELS BUILD_BUDGET RUN_BUDGET
+# sanitized PRESET NAME LABELS BUILD_BUDGET RUN_BUDGET
 sanitized() {
-  local preset="$1" labels="$2" targets
+  local preset="$1" name="$2" labels="$3" targets
   build_labelled() {
     quiet "configure-$preset" cmake -S "$ROOT" --preset "$preset" || return 1
     mapfile -t targets < <(targets_of "$preset" "$labels")
     ((${#targets[@]})) && build "$preset" -- "${targets[@]}"
   }
-  part "build $preset" "$3" build_labelled || return 0
-  part "$preset" "$4" run_ctest "$preset" all -L "$labels" -LE '^slow$' || true
+  part "build $name" "$4" build_labelled || return 0
+  part "$name" "$5" run_ctest "$preset" all -L "$labels" -LE '^slow$' || true
 }
 
 fuzzed() {
@@ -131,7 +131,7 @@ fuzzed() {
     ABSENT+=("fuzzing with coverage: clang++ is absent (seeds and fixed mutations did run)")
     return 0
   fi
-  sanitized fuzz '^fuzz$' 600 300
+  sanitized fuzz libFuzzer '^fuzz$' 600 300
 }
 
 summary() {
@@ -176,8 +176,8 @@ main() {
   if part "install" 300 install; then
     release
     if [[ $QUICK == no ]]; then
-      sanitized asan '^(kernels|kvcache|quant|engine|server)$' 900 600
-      sanitized tsan '^(engine|server)$' 600 300
+      sanitized asan asan+ubsan '^(kernels|kvcache|quant|engine|server)$' 900 600
+      sanitized tsan tsan '^(engine|server)$' 600 300
       fuzzed
     fi
   fi
