@@ -47,7 +47,8 @@ class Checkpoint {
   // touching weight bytes is: header syntax, offsets, sizes, alignment, duplicate names, missing shards.
   // Errors  NOT_FOUND no such path, shard or config.json (says what was looked for)
   //         DATA_LOSS truncated or malformed (file, offset, got, expected)
-  //         UNIMPLEMENTED a tensor type or GGUF architecture we do not read (names tensor and type)
+  //         INVALID_ARGUMENT config.json: a value of the wrong type or range, no "architectures"
+  //         UNIMPLEMENTED a tensor type, GGUF architecture or foreign quantization we do not read (names it)
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& path);
 
   virtual CheckpointForm form() const = 0;
@@ -71,7 +72,9 @@ class Checkpoint {
 
   // True when the linear `prefix` ("model.layers.0.mlp.up_proj", no ".weight") is stored as bit-planes.
   bool IsBcq(const std::string& prefix) const { return Has(prefix + ".qweight"); }
-  // Its planes and every (alpha, beta) set, checked against each other; q_bias is never looked at.
+  // Its planes and every (alpha, beta) set, checked against each other; q_bias is never looked at. group_size follows
+  // from alpha's shape. The sets run without a gap up to the number of planes; a linear at its own fixed bits has one.
+  // A linear without any beta has beta = 0.
   // Errors  NOT_FOUND a missing alpha or beta; DATA_LOSS a shape or dtype that does not fit; both name the tensor.
   absl::StatusOr<kernels::CanonicalBcq> ReadBcq(const std::string& prefix) const;
 
@@ -79,6 +82,9 @@ class Checkpoint {
   virtual void Forget(const std::string& name) const { (void)name; }
 
  protected:
+  // NOT_FOUND with the names nearest to it.
+  absl::Status NoSuchTensor(const std::string& name) const;
+
   std::string path_;
   Json config_ = Json::object();
   Json generation_config_ = Json::object();

@@ -1,5 +1,6 @@
 // Writes one safetensors file as a stream: tensors are declared first (the header needs every offset), then their bytes
-// follow in the declared order, one tensor at a time in RAM.
+// follow in the declared order, one tensor at a time in RAM. In the file wide types come first, so that every tensor is
+// aligned for its type.
 #pragma once
 
 #include <memory>
@@ -19,9 +20,10 @@ struct TensorDeclaration {
   Shape shape;
 };
 
+// The file is removed again when the writer goes before Finish succeeded.
 class SafetensorsWriter {
  public:
-  // Creates the file and writes the header. Errors: ALREADY_EXISTS, RESOURCE_EXHAUSTED (disk full), PERMISSION_DENIED.
+  // Creates the file, reserves its disk space and writes the header. Errors: ALREADY_EXISTS, RESOURCE_EXHAUSTED (disk full), PERMISSION_DENIED.
   static absl::StatusOr<std::unique_ptr<SafetensorsWriter>> Create(const std::string& path,
                                                                    std::vector<TensorDeclaration> declarations);
   virtual ~SafetensorsWriter() = default;
