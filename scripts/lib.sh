@@ -25,11 +25,10 @@ seconds_text() { if (($1 < 60)); then printf '%ds' "$1"; else printf '%dm%02ds' 
 # The usage text: the comment at the top of the calling script.
 usage() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"; }
 
-# A translation unit that includes gRPC takes up to about 1.3 GB in the compiler, twice that with sanitizers.
+# One compiler a core, and at least 1 GB of free memory for each.
 build_jobs() {
-  local gb jobs
-  gb=$(awk '/MemAvailable/ {print int($2 / 1048576)}' /proc/meminfo)
-  jobs=$((gb * 2 / 3))
+  local jobs
+  jobs=$(awk '/MemAvailable/ {print int($2 / 1048576)}' /proc/meminfo)
   ((jobs < $(nproc))) || jobs=$(nproc)
   ((jobs >= 1)) || jobs=1
   echo "$jobs"
