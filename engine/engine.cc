@@ -1,0 +1,252 @@
+#include "engine/engine.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <limits>
+#include <mutex>
+#include <thread>
+
+#include "engine/step_loop.h"
+#include "engine/validate_request.h"
+
+namespace bitdial::engine {
+namespace {
+
+// Members are in the order of their lifetimes; the thread comes last and goes first.
+class EngineThread final : public Engine {
+ public:
+  EngineThread(const EngineOptions& options, std::unique_ptr<ThreadPool> pool,
+               std::unique_ptr<DecoderModel> model, std::unique_ptr<StepLoop> loop)
+      : options_(options),
+        pool_(std::move(pool)),
+        model_(std::move(model)),
+        loop_(std::move(loop)) {
+    stats_ = loop_->stats();
+    kv_tokens_ = stats_.kv_blocks_total * model_->kv_shape().block_tokens;
+    thread_ = std::thread([this] { Run(); });
+  }
+  ~EngineThread() override;
+
+  const ModelInfo& model() const override { return model_->info(); }
+  absl::StatusOr<RequestId> Submit(Request request, std::shared_ptr<EventSink> sink) override;
+  void Cancel(RequestId id) override;
+  EngineStats stats() const override;
+  int64_t Drain(Clock::time_point deadline) override;
+
+ private:
+  void Run();
+  bool Receive();
+  absl::Status CheckKvRoom(const Request& request) const;
+  absl::Status CheckQueue(int64_t num_prompt_tokens) const;  // needs mutex_
+
+  const EngineOptions options_;
+  int64_t kv_tokens_ = 0;  // that the whole cache holds; const after construction
+  std::unique_ptr<ThreadPool> pool_;
+  std::unique_ptr<DecoderModel> model_;
+  std::unique_ptr<StepLoop> loop_;  // engine thread only, after construction
+
+  mutable std::mutex mutex_;       // guards everything below
+  std::condition_variable wake_;   // there may be something to do
+  std::condition_variable ended_;  // num_active_ fell
+  std::vector<std::unique_ptr<Sequence>> inbox_;
+  std::vector<RequestId> cancelled_;
+  RequestId next_id_ = 1;
+  bool is_draining_ = false;
+  bool cancel_all_ = false;
+  bool is_stopping_ = false;
+  int64_t num_active_ = 0;         // submitted and not ended
+  int64_t num_inbox_tokens_ = 0;   // prompt tokens of inbox_
+  int64_t num_queued_tokens_ = 0;  // prompt tokens waiting in the scheduler after the last step
+  int64_t num_drain_cancelled_ = 0;
+  EngineStats stats_;  // after the last step
+
+  std::thread thread_;
+};
+
+void EngineThread::Run() {
+  while (Receive()) loop_->Step();
+}
+
+// Publishes what the last step changed, waits while there is nothing to do, and takes in what has
+// arrived. Returns false when the engine is being destroyed.
+bool EngineThread::Receive() {
+  std::vector<std::unique_ptr<Sequence>> arrived;
+  std::vector<RequestId> cancelled;
+  bool cancel_all = false, is_stopping = false;
+  {
+    std::unique_lock lock(mutex_);
+    stats_ = loop_->stats();
+    num_queued_tokens_ = loop_->num_queued_tokens();
+    num_active_ = static_cast<int64_t>(inbox_.size()) + loop_->num_sequences();
+    if (num_active_ == 0) ended_.notify_all();
+    wake_.wait(lock, [this] {
+      return loop_->has_work() || !inbox_.empty() || cancel_all_ || is_stopping_;
+    });
+    arrived.swap(inbox_);
+    cancelled.swap(cancelled_);
+    for (const auto& sequence : arrived) num_queued_tokens_ += sequence->num_prompt_tokens();
+    stats_.num_queued += static_cast<int32_t>(arrived.size());
+    num_inbox_tokens_ = 0;
+    cancel_all = std::exchange(cancel_all_, false);
+    is_stopping = is_stopping_;
+  }
+  for (auto& sequence : arrived) loop_->Add(std::move(sequence));
+  for (RequestId id : cancelled) loop_->Cancel(id, absl::CancelledError("cancelled by the caller"));
+  if (cancel_all) {
+    const int64_t count = loop_->CancelAll(Unavailable("the server is shutting down"));
+    std::lock_guard lock(mutex_);
+    num_drain_cancelled_ += count;
+  }
+  if (is_stopping) loop_->CancelAll(Unavailable("the engine is shutting down"));
+  return !is_stopping;
+}
+
+EngineThread::~EngineThread() {
+  {
+    std::lock_guard lock(mutex_);
+    is_draining_ = is_stopping_ = true;
+  }
+  wake_.notify_all();
+  thread_.join();
+}
+
+absl::Status EngineThread::CheckKvRoom(const Request& request) const {
+  const int64_t block_tokens = model_->kv_shape().block_tokens;
+  const int64_t needed = Sequence::MaxKvTokens(request);
+  if (needed <= kv_tokens_) return absl::OkStatus();
+  const int64_t prompt = static_cast<int64_t>(request.prompt_ids.size());
+  const int64_t room = kv_tokens_ - prompt + 1;
+  return InvalidArgument(
+      "the request may need K/V of {} tokens, the whole KV cache holds {}; {}, or a KV cache of {} "
+      "bytes",
+      needed, kv_tokens_,
+      room > 0 ? fmt::format("max_tokens up to {} would do", room)
+               : fmt::format("a prompt of up to {} tokens would do", kv_tokens_),
+      (needed + block_tokens - 1) / block_tokens * model_->kv_shape().BytesPerBlock());
+}
+
+absl::Status EngineThread::CheckQueue(int64_t num_prompt_tokens) const {
+  if (is_draining_) return Unavailable("the engine is shutting down and takes no new requests");
+  const int64_t num_queued = static_cast<int64_t>(inbox_.size()) + stats_.num_queued;
+  if (num_queued >= options_.max_queued_requests) {
+    return ResourceExhausted(
+        "the queue is full: {} requests wait, the limit is {}; try again later", num_queued,
+        options_.max_queued_requests);
+  }
+  const int64_t num_tokens = num_inbox_tokens_ + num_queued_tokens_;
+  if (num_tokens + num_prompt_tokens > options_.max_queued_tokens) {
+    return ResourceExhausted(
+        "the queue is full: {} prompt tokens wait, {} more are over the limit of {}; try again "
+        "later",
+        num_tokens, num_prompt_tokens, options_.max_queued_tokens);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RequestId> EngineThread::Submit(Request request, std::shared_ptr<EventSink> sink) {
+  BITDIAL_RETURN_IF_ERROR(ValidateRequest(request, model()));
+  BITDIAL_RETURN_IF_ERROR(CheckKvRoom(request));
+  // Made outside the lock: it copies the prompt.
+  auto sequence =
+      std::make_unique<Sequence>(RequestId{0}, std::move(request), std::move(sink), Clock::now());
+  std::lock_guard lock(mutex_);
+  BITDIAL_RETURN_IF_ERROR(CheckQueue(sequence->num_prompt_tokens()));
+  const RequestId id = next_id_++;
+  sequence->id = id;
+  num_inbox_tokens_ += sequence->num_prompt_tokens();
+  ++num_active_;
+  inbox_.push_back(std::move(sequence));
+  wake_.notify_one();
+  return id;
+}
+
+void EngineThread::Cancel(RequestId id) {
+  std::lock_guard lock(mutex_);
+  if (num_active_ == 0) return;  // so that ids of ended requests do not pile up while idle
+  cancelled_.push_back(id);
+}
+
+EngineStats EngineThread::stats() const {
+  std::lock_guard lock(mutex_);
+  EngineStats stats = stats_;
+  stats.num_queued += static_cast<int32_t>(inbox_.size());
+  return stats;
+}
+
+int64_t EngineThread::Drain(Clock::time_point deadline) {
+  std::unique_lock lock(mutex_);
+  is_draining_ = true;
+  const auto all_ended = [this] { return num_active_ == 0; };
+  if (ended_.wait_until(lock, deadline, all_ended)) return 0;
+  const int64_t cancelled_before = num_drain_cancelled_;
+  cancel_all_ = true;
+  wake_.notify_one();
+  ended_.wait(lock, all_ended);
+  return num_drain_cancelled_ - cancelled_before;
+}
+
+// Room for 4 sequences of full context, at most a quarter of the machine's memory; or what was
+// asked for.
+absl::StatusOr<int32_t> NumKvBlocks(const EngineOptions& options, const DecoderModel& model) {
+  const kvcache::KvShape& shape = model.kv_shape();
+  const int64_t blocks_per_seq =
+      (model.info().max_context + shape.block_tokens - 1) / shape.block_tokens;
+  int64_t num_blocks = options.kv_cache_bytes / shape.BytesPerBlock();
+  if (options.kv_cache_bytes == 0) {
+    const int64_t memory = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+    num_blocks = std::min(4 * blocks_per_seq, memory / 4 / shape.BytesPerBlock());
+  }
+  if (num_blocks < 1) {
+    return InvalidArgument("a KV cache of {} bytes holds no block: {} tokens take {} bytes",
+                           options.kv_cache_bytes, shape.block_tokens, shape.BytesPerBlock());
+  }
+  // More than every running sequence's whole context is never used.
+  num_blocks = std::min(num_blocks, blocks_per_seq * options.max_running_requests);
+  return static_cast<int32_t>(std::min<int64_t>(num_blocks, std::numeric_limits<int32_t>::max()));
+}
+
+absl::Status CheckOptions(const EngineOptions& options) {
+  const auto check = [](const char* name, int64_t value, int64_t min, int64_t max) {
+    if (value >= min && value <= max) return absl::OkStatus();
+    return InvalidArgument("{} is {}, expected {} to {}", name, value, min, max);
+  };
+  constexpr int64_t kMany = int64_t{1} << 40;
+  BITDIAL_RETURN_IF_ERROR(check("num_threads", options.num_threads, 0, 1024));
+  BITDIAL_RETURN_IF_ERROR(check("max_context", options.max_context, 0, 1 << 26));
+  BITDIAL_RETURN_IF_ERROR(check("kv_cache_bytes", options.kv_cache_bytes, 0, kMany * 1024));
+  BITDIAL_RETURN_IF_ERROR(check("max_running_requests", options.max_running_requests, 1, 1 << 16));
+  BITDIAL_RETURN_IF_ERROR(check("max_queued_requests", options.max_queued_requests, 1, 1 << 20));
+  BITDIAL_RETURN_IF_ERROR(check("max_queued_tokens", options.max_queued_tokens, 1, kMany));
+  BITDIAL_RETURN_IF_ERROR(check("max_step_tokens", options.max_step_tokens, 1, 1 << 20));
+  return check("sampled_vocab_size", options.sampled_vocab_size, 0, 1 << 26);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const quant::Checkpoint& checkpoint,
+                                                       const kernels::KernelTable& table,
+                                                       const EngineOptions& options) {
+  BITDIAL_RETURN_IF_ERROR(CheckOptions(options));
+  auto pool = std::make_unique<ThreadPool>(options.num_threads);
+  WeightLoader loader(checkpoint, table, *pool);
+  BITDIAL_ASSIGN_OR_RETURN(
+      std::unique_ptr<DecoderModel> model,
+      LoadModel(loader, {.kv_format = options.kv_format, .max_context = options.max_context}));
+
+  StepLoopOptions loop_options;
+  // Every running sequence advances in every step, so a step has a token for each.
+  loop_options.limits = {
+      .max_step_tokens = options.max_step_tokens,
+      .max_running = std::min(options.max_running_requests, options.max_step_tokens)};
+  loop_options.sampled_vocab_size = options.sampled_vocab_size;
+  BITDIAL_ASSIGN_OR_RETURN(loop_options.num_kv_blocks, NumKvBlocks(options, *model));
+  BITDIAL_ASSIGN_OR_RETURN(std::unique_ptr<StepLoop> loop,
+                           StepLoop::Create(*model, *pool, loop_options));
+  loop->WarmUp();
+  return std::make_unique<EngineThread>(options, std::move(pool), std::move(model),
+                                        std::move(loop));
+}
+
+}  // namespace bitdial::engine

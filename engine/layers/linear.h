@@ -1,0 +1,53 @@
+// A linear, an embedding: a weight and the kernel rows that run it.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/batch.h"
+#include "engine/layers/step_context.h"
+#include "engine/layers/weight_loader.h"
+
+namespace bitdial::engine {
+
+// y = x W^T (+ bias). Prompt rows and decode rows may use different kernels; the role decides,
+// never the row count.
+class Linear {
+ public:
+  // Reads `prefix` [out_features, in_features], and "<prefix>.bias" when has_bias.
+  static absl::StatusOr<Linear> Load(WeightLoader& loader, const std::string& prefix,
+                                     int64_t out_features, int64_t in_features, bool has_bias);
+  // A linear over a weight that is already there: the head of a model with tied embeddings.
+  static absl::StatusOr<Linear> Over(WeightLoader& loader, std::shared_ptr<const Weight> weight);
+
+  // Shapes  x [rows.num_rows, in_features], y [rows.num_rows, out_features]
+  void Forward(Matrix<const float> x, Matrix<float> y, const RowGroup& rows,
+               StepContext& step) const;
+
+  const Weight& weight() const { return *weight_; }
+
+ private:
+  std::shared_ptr<const Weight> weight_;
+  std::vector<float> bias_;  // [out_features] or empty
+  kernels::LinearFn prompt_ = nullptr;
+  kernels::LinearFn decode_ = nullptr;
+};
+
+// out[t] = W[token_ids[t]]
+class Embedding {
+ public:
+  static absl::StatusOr<Embedding> Load(WeightLoader& loader, const std::string& prefix,
+                                        int64_t vocab_size, int64_t hidden_size);
+
+  // Shapes  out [batch.num_tokens(), hidden_size]
+  void Forward(const Batch& batch, Matrix<float> out, StepContext& step) const;
+
+  std::shared_ptr<const Weight> weight() const { return weight_; }
+
+ private:
+  std::shared_ptr<const Weight> weight_;
+  kernels::EmbeddingFn lookup_ = nullptr;
+};
+
+}  // namespace bitdial::engine

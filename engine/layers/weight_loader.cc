@@ -1,0 +1,186 @@
+#include "engine/layers/weight_loader.h"
+
+#include <algorithm>
+#include <atomic>
+#include <limits>
+
+namespace bitdial::engine {
+namespace {
+
+constexpr int64_t kScanElements = 1 << 20;  // per task: 2-4 MB, a few hundred microseconds
+
+std::string ToString(const Shape& shape) {
+  std::string text = "[";
+  for (int axis = 0; axis < shape.rank; ++axis) {
+    text += (axis == 0 ? "" : ", ") + std::to_string(shape[axis]);
+  }
+  return text + "]";
+}
+
+// Index of the first element in [begin, end) whose exponent bits are all ones, else end.
+template <typename Word>
+int64_t FindNonFinite(const Word* words, int64_t begin, int64_t end, Word exponent_mask) {
+  constexpr int64_t kBlock = 4096;  // branch-free inside, so that it vectorizes
+  for (int64_t block = begin; block < end; block += kBlock) {
+    const int64_t block_end = std::min(end, block + kBlock);
+    int num_bad = 0;
+    for (int64_t i = block; i < block_end; ++i)
+      num_bad |= (words[i] & exponent_mask) == exponent_mask;
+    if (num_bad == 0) continue;
+    for (int64_t i = block; i < block_end; ++i) {
+      if ((words[i] & exponent_mask) == exponent_mask) return i;
+    }
+  }
+  return end;
+}
+
+int64_t FindNonFinite(const TensorView& view, int64_t begin, int64_t end) {
+  switch (view.dtype) {
+    case DType::kF32:
+      return FindNonFinite<uint32_t>(view.As<uint32_t>(), begin, end, 0x7f800000u);
+    case DType::kF16:
+      return FindNonFinite<uint16_t>(view.As<uint16_t>(), begin, end, 0x7c00u);
+    case DType::kBF16:
+      return FindNonFinite<uint16_t>(view.As<uint16_t>(), begin, end, 0x7f80u);
+    case DType::kI32:
+    case DType::kU8:
+      break;
+  }
+  return end;
+}
+
+bool IsFloat(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+}
+
+// A dense tensor of exactly this shape and a floating type.
+absl::StatusOr<quant::DenseTensor> ReadFloats(const quant::Checkpoint& checkpoint,
+                                              const std::string& name, const Shape& expected) {
+  auto tensor = checkpoint.ReadDense(name);
+  if (!tensor.ok()) return tensor.status();
+  if (!(tensor->view.shape == expected) || !IsFloat(tensor->view.dtype)) {
+    return DataLoss("{}: tensor \"{}\": is {} {}, config.json says float {}", checkpoint.path(),
+                    name, Name(tensor->view.dtype), ToString(tensor->view.shape),
+                    ToString(expected));
+  }
+  return tensor;
+}
+
+float ElementAsF32(const TensorView& view, int64_t i) {
+  if (view.dtype == DType::kF32) return view.As<float>()[i];
+  const uint16_t half = view.As<uint16_t>()[i];
+  return view.dtype == DType::kF16 ? F16ToF32(half) : BF16ToF32(half);
+}
+
+}  // namespace
+
+absl::Status CheckFinite(const std::string& name, const TensorView& view, ThreadPool& pool) {
+  const int64_t count = view.shape.NumElements();
+  std::atomic<int64_t> first_bad{count};
+  pool.ParallelFor((count + kScanElements - 1) / kScanElements, [&](int64_t task) {
+    const int64_t begin = task * kScanElements, end = std::min(count, begin + kScanElements);
+    const int64_t bad = FindNonFinite(view, begin, end);
+    int64_t known = first_bad.load();
+    while (bad < end && bad < known && !first_bad.compare_exchange_weak(known, bad)) {
+    }
+  });
+  if (first_bad == count) return absl::OkStatus();
+  return DataLoss(
+      "tensor \"{}\": element {} of {} is {}: the weights are damaged, export them again", name,
+      first_bad.load(), ToString(view.shape), ElementAsF32(view, first_bad));
+}
+
+int64_t Weight::NumBytes() const {
+  if (format == kernels::WeightFormat::kDense) return static_cast<int64_t>(dense.w.NumBytes());
+  size_t bytes = bcq.codes.num_bytes();
+  for (const kernels::BcqScales& set : bcq.scales) {
+    bytes += set.alpha.num_bytes() + set.beta.num_bytes();
+  }
+  return static_cast<int64_t>(bytes);
+}
+
+kernels::KernelShape Weight::shape() const {
+  kernels::KernelShape shape;
+  shape.in_features = in_features;
+  shape.out_features = out_features;
+  if (format == kernels::WeightFormat::kDense) {
+    shape.weight_dtype = dense.w.dtype;
+  } else {
+    shape.group_size = bcq.group_size;
+    shape.max_bits = bcq.max_bits;
+  }
+  return shape;
+}
+
+absl::StatusOr<std::vector<float>> WeightLoader::ReadVector(const std::string& name, int64_t size) {
+  BITDIAL_ASSIGN_OR_RETURN(const quant::DenseTensor tensor,
+                           ReadFloats(checkpoint_, name, Shape{size}));
+  BITDIAL_RETURN_IF_ERROR(Annotate(CheckFinite(name, tensor.view, pool_), checkpoint_.path()));
+  std::vector<float> values(static_cast<size_t>(size));
+  for (int64_t i = 0; i < size; ++i) values[static_cast<size_t>(i)] = ElementAsF32(tensor.view, i);
+  totals_.num_parameters += size;
+  totals_.weight_bytes += size * static_cast<int64_t>(sizeof(float));
+  return values;
+}
+
+absl::StatusOr<std::shared_ptr<const Weight>> WeightLoader::ReadWeight(const std::string& prefix,
+                                                                       int64_t out_features,
+                                                                       int64_t in_features) {
+  auto weight = std::make_shared<Weight>();
+  weight->name = prefix;
+  weight->in_features = in_features;
+  weight->out_features = out_features;
+  BITDIAL_RETURN_IF_ERROR(checkpoint_.IsBcq(prefix) ? ReadBcqWeight(*weight)
+                                                    : ReadDenseWeight(*weight));
+  totals_.num_parameters += out_features * in_features;
+  totals_.weight_bytes += weight->NumBytes();
+  return weight;
+}
+
+absl::Status WeightLoader::ReadDenseWeight(Weight& weight) {
+  const std::string name = weight.name + ".weight";
+  BITDIAL_ASSIGN_OR_RETURN(
+      quant::DenseTensor tensor,
+      ReadFloats(checkpoint_, name, Shape{weight.out_features, weight.in_features}));
+  BITDIAL_RETURN_IF_ERROR(Annotate(CheckFinite(name, tensor.view, pool_), checkpoint_.path()));
+  weight.format = kernels::WeightFormat::kDense;
+  weight.dense = {.w = tensor.view, .storage = std::move(tensor.storage)};
+  return absl::OkStatus();
+}
+
+absl::Status WeightLoader::ReadBcqWeight(Weight& weight) {
+  BITDIAL_ASSIGN_OR_RETURN(const kernels::CanonicalBcq canonical, checkpoint_.ReadBcq(weight.name));
+  const std::string& path = checkpoint_.path();
+  for (const kernels::CanonicalScales& set : canonical.scales) {
+    const auto check = [&](const char* kind, const TensorView& view) {
+      if (view.data == nullptr) return absl::OkStatus();  // no beta: zeros
+      return Annotate(
+          CheckFinite(fmt::format("{}.{}_{}", weight.name, kind, set.bits), view, pool_), path);
+    };
+    BITDIAL_RETURN_IF_ERROR(check("alpha", set.alpha));
+    BITDIAL_RETURN_IF_ERROR(check("beta", set.beta));
+  }
+  auto prepared = kernels::PrepareBcq(canonical, pool_);
+  if (!prepared.ok()) return Annotate(prepared.status(), path + ": " + weight.name);
+  weight.format = kernels::WeightFormat::kBcq;
+  weight.bcq = std::move(prepared).value();
+  if (weight.bcq.out_features != weight.out_features ||
+      weight.bcq.in_features != weight.in_features) {
+    return DataLoss("{}: linear \"{}\": bit-planes are [{}, {}], config.json says [{}, {}]", path,
+                    weight.name, weight.bcq.out_features, weight.bcq.in_features,
+                    weight.out_features, weight.in_features);
+  }
+  checkpoint_.Forget(weight.name + ".qweight");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<const kernels::KernelRow*> WeightLoader::FindRow(const kernels::KernelKey& key,
+                                                                const kernels::KernelShape& shape,
+                                                                const std::string& what) {
+  auto row = table_.Find(key, shape);
+  if (!row.ok()) return Annotate(row.status(), checkpoint_.path() + ": " + what);
+  totals_.kernel_names.insert((*row)->name);
+  return row;
+}
+
+}  // namespace bitdial::engine

@@ -1,0 +1,87 @@
+// From a checkpoint's tensors to weights in kernel layout, checked, with the kernel rows that run
+// them.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "kernels/core/thread_pool.h"
+#include "kernels/kernel_table.h"
+#include "quant/container/checkpoint.h"
+
+namespace bitdial::engine {
+
+// One matrix [out_features, in_features], dense (usually a view into the mapped file) or as
+// bit-planes.
+struct Weight {
+  std::string name;  // "model.layers.0.mlp.up_proj", for messages
+  kernels::WeightFormat format = kernels::WeightFormat::kDense;
+  int64_t in_features = 0;
+  int64_t out_features = 0;
+  kernels::DenseWeight dense;
+  kernels::BcqWeight bcq;
+
+  int64_t NumBytes() const;
+  kernels::KernelShape shape() const;
+};
+
+// What loading adds up for ModelInfo.
+struct LoadTotals {
+  int64_t num_parameters = 0;
+  int64_t weight_bytes = 0;
+  std::set<std::string> kernel_names;
+};
+
+// Every value that is read is checked to be finite: vectors and scales always, dense matrices by
+// one pass over the mapped bytes on all threads (memory speed once cached, else the disk's; the
+// first step would have read them anyway).
+//
+// Owner   Engine::Create. Thread: one at a time.
+// Errors  of all: NOT_FOUND or DATA_LOSS naming the tensor; UNIMPLEMENTED no kernel row for it.
+class WeightLoader {
+ public:
+  WeightLoader(const quant::Checkpoint& checkpoint, const kernels::KernelTable& table,
+               ThreadPool& pool)
+      : checkpoint_(checkpoint), table_(table), pool_(pool) {}
+
+  // A vector of `size` elements as f32.
+  absl::StatusOr<std::vector<float>> ReadVector(const std::string& name, int64_t size);
+
+  // The matrix `prefix` (".weight", or the AnyBCQ tensors when the checkpoint has them).
+  absl::StatusOr<std::shared_ptr<const Weight>> ReadWeight(const std::string& prefix,
+                                                           int64_t out_features,
+                                                           int64_t in_features);
+
+  // The best row for the key and shape; `what` stands in the message. The row's name goes into the
+  // totals.
+  template <typename Fn>
+  absl::StatusOr<Fn> FindKernel(const kernels::KernelKey& key, const kernels::KernelShape& shape,
+                                const std::string& what) {
+    BITDIAL_ASSIGN_OR_RETURN(const kernels::KernelRow* row, FindRow(key, shape, what));
+    return std::get<Fn>(row->fn);
+  }
+
+  const quant::Checkpoint& checkpoint() const { return checkpoint_; }
+  const kernels::KernelTable& table() const { return table_; }
+  const LoadTotals& totals() const { return totals_; }
+
+ private:
+  absl::StatusOr<const kernels::KernelRow*> FindRow(const kernels::KernelKey& key,
+                                                    const kernels::KernelShape& shape,
+                                                    const std::string& what);
+  absl::Status ReadDenseWeight(Weight& weight);
+  absl::Status ReadBcqWeight(Weight& weight);
+
+  const quant::Checkpoint& checkpoint_;
+  const kernels::KernelTable& table_;
+  ThreadPool& pool_;
+  LoadTotals totals_;
+};
+
+// DATA_LOSS naming the tensor and the first bad element when one is NaN or infinite. f32, f16 and
+// bf16 views.
+absl::Status CheckFinite(const std::string& name, const TensorView& view, ThreadPool& pool);
+
+}  // namespace bitdial::engine
