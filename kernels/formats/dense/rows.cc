@@ -17,13 +17,28 @@ std::string Supports(const KernelShape& shape) {
   return "";
 }
 
-constexpr KernelKey kLinear{.op = Op::kLinear, .weight_format = WeightFormat::kDense};
+constexpr KernelKey Linear(Role role) {
+  return {.op = Op::kLinear, .weight_format = WeightFormat::kDense, .role = role};
+}
 constexpr KernelKey kEmbedding{.op = Op::kEmbedding, .weight_format = WeightFormat::kDense};
 
 const KernelRow kRows[] = {
-    {kLinear, Backend::kCpuRef, "dense_linear_f32__ref", "ref_f64", Supports, DenseLinearRef},
+    {Linear(Role::kAny), Backend::kCpuRef, "dense_linear_f32__ref", "ref_f64", Supports,
+     DenseLinearRef},
+    {Linear(Role::kPrompt), Backend::kCpuAvx2, "dense_linear_f32_chain__avx2", "chain_f32",
+     Supports, DensePromptAvx2},
+    {Linear(Role::kPrompt), Backend::kCpuAvx512, "dense_linear_f32_chain__avx512", "chain_f32",
+     Supports, DensePromptAvx512},
+    {Linear(Role::kDecode), Backend::kCpuAvx2, "dense_linear_f32_dot16__avx2", "dot16_f32",
+     Supports, DenseDecodeAvx2},
+    {Linear(Role::kDecode), Backend::kCpuAvx512, "dense_linear_f32_dot16__avx512", "dot16_f32",
+     Supports, DenseDecodeAvx512},
     {kEmbedding, Backend::kCpuRef, "dense_embedding_f32__ref", "exact", Supports,
      DenseEmbeddingRef},
+    {kEmbedding, Backend::kCpuAvx2, "dense_embedding_f32__avx2", "exact", Supports,
+     DenseEmbeddingAvx2},
+    {kEmbedding, Backend::kCpuAvx512, "dense_embedding_f32__avx512", "exact", Supports,
+     DenseEmbeddingAvx512},
 };
 
 }  // namespace

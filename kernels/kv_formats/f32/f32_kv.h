@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/core/dtype.h"
+#include "kernels/ops/attention/attention.h"
 
 namespace bitdial::kernels {
 
@@ -12,5 +13,8 @@ struct F32Kv {
   static float Load(Element element) { return element; }
   static Element Store(float value) { return value; }
 };
+
+void AttentionF32Avx2(const AttentionArgs& args, Stream& stream) noexcept;
+void AttentionF32Avx512(const AttentionArgs& args, Stream& stream) noexcept;
 
 }  // namespace bitdial::kernels

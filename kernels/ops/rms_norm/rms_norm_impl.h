@@ -6,5 +6,7 @@
 namespace bitdial::kernels {
 
 void RmsNormRef(const RmsNormArgs& args, Stream& stream) noexcept;
+void RmsNormAvx2(const RmsNormArgs& args, Stream& stream) noexcept;
+void RmsNormAvx512(const RmsNormArgs& args, Stream& stream) noexcept;
 
 }  // namespace bitdial::kernels

@@ -6,5 +6,7 @@
 namespace bitdial::kernels {
 
 void RopeRef(const RopeArgs& args, Stream& stream) noexcept;
+void RopeAvx2(const RopeArgs& args, Stream& stream) noexcept;
+void RopeAvx512(const RopeArgs& args, Stream& stream) noexcept;
 
 }  // namespace bitdial::kernels

@@ -14,6 +14,8 @@ constexpr KernelKey kKey{.op = Op::kRope};
 
 const KernelRow kRows[] = {
     {kKey, Backend::kCpuRef, "rope_f32__ref", "ref_f64", Supports, RopeRef},
+    {kKey, Backend::kCpuAvx2, "rope_f32__avx2", "fma_f32", Supports, RopeAvx2},
+    {kKey, Backend::kCpuAvx512, "rope_f32__avx512", "fma_f32", Supports, RopeAvx512},
 };
 
 }  // namespace

@@ -1,0 +1,3 @@
+#include "kernels/backends/cpu/x16_avx512.h"
+// The body, written once for both ISAs.
+#include "kernels/backends/cpu/convert_x16.h"
