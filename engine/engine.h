@@ -27,6 +27,7 @@ struct ModelInfo {
   std::vector<int32_t> eos_ids;
   int64_t weight_bytes = 0;     // resident, in kernel layout (mapped file bytes included)
   int64_t kv_bytes_per_token = 0;
+  int64_t kv_cache_bytes = 0;   // allocated for all sequences
   std::string backend;          // "cpu_avx512"
   std::vector<std::string> kernels;  // names of the rows resolved at load, sorted
 };

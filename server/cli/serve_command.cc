@@ -1,0 +1,148 @@
+// bitdial serve: a model over gRPC until SIGTERM or SIGINT.
+#include <cstdio>
+#include <cstdlib>
+#include <future>
+#include <map>
+#include <string>
+
+#include "server/cli/command.h"
+#include "server/cli/signals.h"
+#include "server/cli/text_table.h"
+#include "server/config/config.h"
+#include "server/config/logging.h"
+#include "server/model/served_model.h"
+#include "server/rpc/server.h"
+
+namespace bitdial::server {
+namespace {
+
+struct ServeOptions {
+  std::string model;
+  std::string config_file;
+  std::map<std::string, std::string> flags;  // config key -> value
+  bool prints_config = false;
+  bool checks_config = false;
+};
+
+// What the user sees when requests can come.
+std::string ReadyLine(const ServedModel& model, const std::string& address) {
+  const engine::ModelInfo& info = model.engine->model();
+  std::string bits;
+  for (int b : info.bits) bits += (bits.empty() ? "" : ", ") + BitsText(b);
+  return fmt::format("Serving {} on {}  bits {} ({})  {}  weights {}, KV cache {}, resident {}",
+                     model.name, address, bits, model.quantization_method(), info.backend,
+                     HumanBytes(info.weight_bytes), HumanBytes(info.kv_cache_bytes),
+                     HumanBytes(ResidentBytes()));
+}
+
+absl::Status ServeUntilSignal(const ServeOptions& options, const ServerConfig& config) {
+  std::promise<int> signalled;
+  std::atomic<bool> is_ready{false};
+  const SignalThread signals([&](int signal) {
+    if (!is_ready) std::_Exit(kExitOk);  // nothing to drain yet
+    signalled.set_value(signal);
+  });
+  ServedModel model;  // outlives the server
+  BITDIAL_ASSIGN_OR_RETURN(std::unique_ptr<RpcServer> server, RpcServer::Start(config));
+  spdlog::info("listening on {}, loading {}", server->address(), options.model);
+  BITDIAL_ASSIGN_OR_RETURN(model, LoadServedModel(options.model, ToEngineOptions(config)));
+  if (!config.model_name.empty()) model.name = config.model_name;
+  is_ready = true;
+  server->Serve(model);
+  fmt::print("{}\n", ReadyLine(model, server->address()));
+  std::fflush(stdout);
+
+  const int signal = signalled.get_future().get();
+  spdlog::info("signal {}: draining for up to {} s; a second signal ends at once", signal,
+               config.drain_timeout_s);
+  const int64_t num_cancelled = server->Drain(std::chrono::seconds(config.drain_timeout_s));
+  server.reset();
+  spdlog::info("drained; {} requests were cancelled", num_cancelled);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ServerConfig> LoadServeConfig(const ServeOptions& options, int& exit_code) {
+  ConfigSources sources = {
+      .file = options.config_file,
+      .getenv = [](const std::string& name) { return std::getenv(name.c_str()); },
+      .flags = options.flags};
+  absl::StatusOr<ServerConfig> config = LoadConfig(sources);
+  if (!config.ok()) {
+    sources.flags.clear();  // wrong without the flags too: then it is the file or the environment
+    exit_code = options.flags.empty() || !LoadConfig(sources).ok() ? kExitBadConfig : kExitUsage;
+  }
+  return config;
+}
+
+int Serve(const ServeOptions& options) {
+  int exit_code = kExitOk;
+  const absl::StatusOr<ServerConfig> config = LoadServeConfig(options, exit_code);
+  if (!config.ok()) {
+    Report(config.status());
+    return exit_code;
+  }
+  if (options.prints_config) {
+    fmt::print("{}\n", ToJsonText(*config));
+    return kExitOk;
+  }
+  if (options.checks_config) {
+    fmt::print("config is good: {}\n",
+               options.config_file.empty() ? "defaults" : options.config_file);
+    return kExitOk;
+  }
+  if (options.model.empty()) return Report(InvalidArgument("serve: MODEL is required"));
+  BlockSignals();
+  StartLogging(config->log_format == "json" ? LogFormat::kJson : LogFormat::kText,
+               config->log_level);
+  const absl::Status status = ServeUntilSignal(options, *config);
+  StopLogging();
+  return Report(status);
+}
+
+// "--max-context TOKENS", from the table that also makes the file's keys.
+void AddConfigFlags(CLI::App& command, ServeOptions& options) {
+  for (const ConfigKey& key : ConfigKeys()) {
+    const std::string name = key.name;
+    if (name == "about") continue;
+    const std::string help = std::string(key.meaning) + " [" + EnvironmentName(key) + "]";
+    ServerConfig defaults;
+    if (std::holds_alternative<bool*>(key.slot(defaults))) {
+      command
+          .add_flag_callback(
+              FlagName(key), [&options, name] { options.flags[name] = "true"; }, help)
+          ->group("Configuration");
+      continue;
+    }
+    command
+        .add_option_function<std::string>(
+            FlagName(key),
+            [&options, name](const std::string& value) { options.flags[name] = value; }, help)
+        ->group("Configuration")
+        ->type_name(key.choices.empty() ? (*key.unit == '\0' ? "TEXT" : key.unit) : "NAME");
+  }
+}
+
+}  // namespace
+
+void AddServeCommand(CLI::App& app, int& exit_code) {
+  auto options = std::make_shared<ServeOptions>();
+  CLI::App* command = app.add_subcommand(
+      "serve",
+      "Serve a model over gRPC (bitdial.v1, health, reflection) until SIGTERM or SIGINT.\n\n"
+      "  bitdial serve SmolLM2-bits\n"
+      "  bitdial serve SmolLM2-bits --listen 127.0.0.1:6000 --threads 8 --config "
+      "configs/cpu.json\n\n"
+      "Order of configuration: defaults, file, environment, flag; docs/configuration.md lists "
+      "every key.");
+  command->add_option("MODEL", options->model,
+                      "Hugging Face folder, GGUF file or quantized folder");
+  command->add_option("--config", options->config_file, "JSON file of configuration keys")
+      ->type_name("FILE");
+  command->add_flag("--print-config", options->prints_config,
+                    "Print the configuration in force as JSON and exit");
+  command->add_flag("--check-config", options->checks_config, "Check the configuration and exit");
+  AddConfigFlags(*command, *options);
+  command->callback([options, &exit_code] { exit_code = Serve(*options); });
+}
+
+}  // namespace bitdial::server

@@ -1,0 +1,110 @@
+// What `bitdial serve` can be told. defaults < JSON file < environment (BITDIAL_<KEY>) < flag
+// (--<key>).
+//
+// One table, ConfigKeys(), is the file's keys, the variables, the flags and --print-config;
+// docs/configuration.md is held to it by a test.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "engine/engine.h"
+#include "kernels/core/status.h"
+#include "quant/container/json_reader.h"
+
+namespace bitdial::server {
+
+// What one request may ask for. The validator's numbers.
+struct RequestLimits {
+  int64_t default_max_tokens = 512;
+  int64_t max_stop_strings = 16;
+  int64_t max_stop_bytes = 256;
+  int64_t max_stop_token_ids = 64;
+  int64_t max_logit_bias = 1024;
+  int64_t max_top_logprobs = 20;
+  int64_t max_chat_messages = 1024;
+  int64_t max_detokenize_ids = 65536;
+};
+
+struct ServerConfig {
+  std::string about;  // for the reader of the file; not used
+  std::string listen = "127.0.0.1:50051";
+  std::string model_name;  // empty: the last part of MODEL's path
+  bool allow_insecure_remote = false;
+
+  int64_t threads = 0;
+  std::string kv_format = "f16";
+  int64_t kv_cache_bytes = 0;
+  int64_t max_context = 0;
+  int64_t max_running_requests = 64;
+  int64_t max_queued_requests = 256;
+  int64_t max_queued_tokens = 1 << 20;
+  int64_t max_step_tokens = 512;
+
+  RequestLimits request;
+
+  int64_t max_message_bytes = 4 << 20;
+  int64_t max_metadata_bytes = 16 << 10;
+  int64_t max_concurrent_streams = 128;
+  int64_t max_rpc_memory_bytes = 256 << 20;
+  int64_t max_unread_tokens = 1024;
+  int64_t drain_timeout_s = 30;
+
+  std::string log_format = "text";
+  std::string log_level = "info";
+};
+
+using ConfigSlot = std::variant<bool*, int64_t*, std::string*>;
+
+struct ConfigKey {
+  const char* name;  // in the file; BITDIAL_<NAME> in the environment, --<na-me> as a flag
+  ConfigSlot (*slot)(ServerConfig&);
+  const char* unit;                  // "" for none
+  int64_t min = 0, max = 0;          // of an integer
+  std::vector<std::string> choices;  // of a string; empty: any
+  const char* meaning;
+};
+
+const std::vector<ConfigKey>& ConfigKeys();
+std::string EnvironmentName(const ConfigKey& key);  // "BITDIAL_MAX_CONTEXT"
+std::string FlagName(const ConfigKey& key);         // "--max-context"
+
+// Takes the members of a JSON object. `what` names the source in messages.
+// Errors  INVALID_ARGUMENT an unknown key (names the nearest), a wrong type, a value out of range.
+absl::Status ApplyJson(const Json& json, const std::string& what, ServerConfig& config);
+// Takes one value as text, as the environment and flags give it. Errors  INVALID_ARGUMENT naming
+// `what`.
+absl::Status ApplyText(const ConfigKey& key, const std::string& text, const std::string& what,
+                       ServerConfig& config);
+
+struct ConfigSources {
+  std::string file;                                       // empty: none
+  std::function<const char*(const std::string&)> getenv;  // nullptr for a variable that is not set
+  std::map<std::string, std::string> flags;               // key name -> value
+};
+
+// All sources in their order, then the checks that need more than one key.
+// Errors  INVALID_ARGUMENT; NOT_FOUND or DATA_LOSS of the file.
+absl::StatusOr<ServerConfig> LoadConfig(const ConfigSources& sources);
+
+// INVALID_ARGUMENT: `listen` is no ADDR:PORT, or leaves this machine without allow_insecure_remote.
+absl::Status CheckConfig(const ServerConfig& config);
+
+// Every key, in the table's order; ApplyJson takes it back.
+std::string ToJsonText(const ServerConfig& config);
+
+engine::EngineOptions ToEngineOptions(const ServerConfig& config);
+
+struct ListenAddress {
+  std::string host;  // without the brackets of [::1]
+  int port = 0;      // 0: any free one
+  bool is_loopback = false;
+};
+// Errors  INVALID_ARGUMENT.
+absl::StatusOr<ListenAddress> ParseListenAddress(const std::string& text);
+
+}  // namespace bitdial::server

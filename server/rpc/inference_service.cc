@@ -1,0 +1,211 @@
+#include "server/rpc/inference_service.h"
+
+#include <optional>
+#include <random>
+#include <utility>
+
+#include "server/config/logging.h"
+#include "server/rpc/byte_buffer.h"
+#include "server/rpc/rpc_status.h"
+#include "server/version.h"
+
+namespace bitdial::server {
+namespace {
+
+// A call that is refused before there is anything to stream.
+class RefusedCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
+ public:
+  explicit RefusedCall(const absl::Status& status) { Finish(ToGrpcStatus(status)); }
+  void OnDone() override { delete this; }
+};
+
+uint64_t RandomSeed() {
+  static thread_local std::random_device device;
+  return (static_cast<uint64_t>(device()) << 32) | device();
+}
+
+// The client's deadline on the engine's clock. Absent when there is none, or one so far away that
+// it means none.
+std::optional<engine::Clock::time_point> DeadlineOf(const grpc::CallbackServerContext& context) {
+  const auto left = context.deadline() - std::chrono::system_clock::now();
+  if (left > std::chrono::hours(24 * 365)) return std::nullopt;
+  return engine::Clock::now() + std::chrono::duration_cast<engine::Clock::duration>(left);
+}
+
+}  // namespace
+
+InferenceService::InferenceService(const ServerConfig& config)
+    : limits_(config.request),
+      max_unread_tokens_(static_cast<size_t>(config.max_unread_tokens)),
+      process_tag_(fmt::format("{:08x}", static_cast<uint32_t>(RandomSeed()))) {}
+
+InferenceService::Serving::Serving(const ServedModel& served, const RequestLimits& limits,
+                                   WriterThread& writer, size_t max_unread_tokens)
+    : model(served),
+      defaults(SamplingDefaults::FromGenerationConfig(served.checkpoint->generation_config())),
+      context{served.name,       served.engine->model(),
+              *served.tokenizer, served.chat_template,
+              defaults,          limits},
+      call_server{*served.engine, *served.tokenizer, writer, max_unread_tokens} {}
+
+void InferenceService::Serve(const ServedModel& model) {
+  serving_owner_ = std::make_unique<const Serving>(model, limits_, writer_, max_unread_tokens_);
+  serving_.store(serving_owner_.get(), std::memory_order_release);
+}
+
+absl::StatusOr<const InferenceService::Serving*> InferenceService::Find() const {
+  const Serving* serving = serving_.load(std::memory_order_acquire);
+  if (serving == nullptr)
+    return WithReason(Unavailable("the model is still loading; try again"), kReasonLoading);
+  return serving;
+}
+
+std::string InferenceService::MakeRequestId() {
+  return fmt::format("{}-{}", process_tag_, ++num_requests_);
+}
+
+template <typename Request>
+grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Stream(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer& raw, Method method,
+    absl::StatusOr<ValidRequest> (*validate)(const Request&, const RequestContext&,
+                                             uint64_t seed)) {
+  const std::string request_id = MakeRequestId();
+  const absl::StatusOr<const Serving*> serving = Find();
+  const auto make_valid = [&]() -> absl::StatusOr<ValidRequest> {
+    if (!serving.ok()) return serving.status();
+    if (is_draining_)
+      return WithReason(Unavailable("the server is shutting down; ask another"), kReasonDraining);
+    Request request;
+    BITDIAL_RETURN_IF_ERROR(FromByteBuffer(raw, request));
+    return validate(request, (*serving)->context, RandomSeed());
+  };
+  absl::StatusOr<ValidRequest> valid = make_valid();
+  if (!valid.ok()) {
+    LogRequest(spdlog::level::info, request_id, "refused: {}",
+               absl::StatusCodeToString(valid.status().code()));
+    return new RefusedCall(valid.status());
+  }
+  valid->request.deadline = DeadlineOf(*context);
+  return StreamCall::Start((*serving)->call_server, method, request_id, *std::move(valid));
+}
+
+template <typename Request, typename Response>
+grpc::ServerUnaryReactor* InferenceService::Answer(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer& raw, grpc::ByteBuffer* response,
+    absl::StatusOr<Response> (*answer)(const Request&, const Serving&)) {
+  const auto make_answer = [&]() -> absl::StatusOr<Response> {
+    BITDIAL_ASSIGN_OR_RETURN(const Serving* serving, Find());
+    Request request;
+    BITDIAL_RETURN_IF_ERROR(FromByteBuffer(raw, request));
+    return answer(request, *serving);
+  };
+  const absl::StatusOr<Response> made = make_answer();
+  if (made.ok()) *response = ToByteBuffer(*made);
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpcStatus(made.status()));
+  return reactor;
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
+  return Stream(context, *request, Method::kGenerate, &ValidateGenerate);
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Chat(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
+  return Stream(context, *request, Method::kChat, &ValidateChat);
+}
+
+grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,
+                                                     const grpc::ByteBuffer* request,
+                                                     grpc::ByteBuffer* response) {
+  return Answer(context, *request, response, &AnswerTokenize);
+}
+
+grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerContext* context,
+                                                       const grpc::ByteBuffer* request,
+                                                       grpc::ByteBuffer* response) {
+  return Answer(context, *request, response, &AnswerDetokenize);
+}
+
+grpc::ServerUnaryReactor* InferenceService::ListModels(grpc::CallbackServerContext* context,
+                                                       const grpc::ByteBuffer* request,
+                                                       grpc::ByteBuffer* response) {
+  return Answer(context, *request, response, &AnswerListModels);
+}
+
+grpc::ServerUnaryReactor* InferenceService::GetModel(grpc::CallbackServerContext* context,
+                                                     const grpc::ByteBuffer* request,
+                                                     grpc::ByteBuffer* response) {
+  return Answer(context, *request, response, &AnswerGetModel);
+}
+
+absl::StatusOr<v1::TokenizeResponse> InferenceService::AnswerTokenize(
+    const v1::TokenizeRequest& request, const Serving& serving) {
+  BITDIAL_RETURN_IF_ERROR(CheckModelName(request.has_model(), request.model(), serving.context));
+  const EncodeOptions options = {
+      .add_special_tokens = !request.has_add_special_tokens() || request.add_special_tokens(),
+      .parse_special_tokens =
+          !request.has_parse_special_tokens() || request.parse_special_tokens()};
+  const Tokenizer& tokenizer = *serving.model.tokenizer;
+  const absl::StatusOr<std::vector<int32_t>> ids = tokenizer.Encode(request.text(), options);
+  if (!ids.ok()) return WithReason(ids.status(), kReasonInvalidField);
+  v1::TokenizeResponse response;
+  for (int32_t id : *ids) {
+    response.add_token_ids(id);
+    response.add_tokens(TokenText(tokenizer, id));
+  }
+  return response;
+}
+
+absl::StatusOr<v1::DetokenizeResponse> InferenceService::AnswerDetokenize(
+    const v1::DetokenizeRequest& request, const Serving& serving) {
+  BITDIAL_RETURN_IF_ERROR(CheckModelName(request.has_model(), request.model(), serving.context));
+  BITDIAL_RETURN_IF_ERROR(ValidateDetokenize(request, serving.context));
+  v1::DetokenizeResponse response;
+  response.set_text(
+      serving.model.tokenizer->Decode({request.token_ids().begin(), request.token_ids().end()}));
+  return response;
+}
+
+absl::StatusOr<v1::ListModelsResponse> InferenceService::AnswerListModels(
+    const v1::ListModelsRequest& request, const Serving& serving) {
+  (void)request;
+  v1::ListModelsResponse response;
+  response.add_models(serving.model.name);
+  return response;
+}
+
+absl::StatusOr<v1::GetModelResponse> InferenceService::AnswerGetModel(
+    const v1::GetModelRequest& request, const Serving& serving) {
+  BITDIAL_RETURN_IF_ERROR(CheckModelName(request.has_model(), request.model(), serving.context));
+  const ServedModel& served = serving.model;
+  const engine::ModelInfo& model = served.engine->model();
+  const quant::QuantizationInfo* quantization = served.checkpoint->quantization();
+  v1::GetModelResponse response;
+  response.set_name(served.name);
+  response.set_architecture(model.architecture);
+  response.mutable_weight_bits()->Add(model.bits.begin(), model.bits.end());
+  response.set_default_weight_bits(model.default_bits);
+  response.set_quantization_method(served.quantization_method());
+  response.set_group_size(quantization == nullptr ? 0 : quantization->group_size);
+  response.set_max_context(model.max_context);
+  response.set_vocab_size(model.vocab_size);
+  response.set_num_parameters(model.num_parameters);
+  response.set_weight_bytes(model.weight_bytes);
+  response.set_kv_cache_bytes(model.kv_cache_bytes);
+  response.set_kv_bytes_per_token(model.kv_bytes_per_token);
+  response.set_resident_bytes(ResidentBytes());
+  response.set_tokenizer(served.tokenizer->kind());
+  response.set_chat_template(Name(served.chat_template.form()));
+  response.set_backend(model.backend);
+  response.mutable_kernels()->Add(model.kernels.begin(), model.kernels.end());
+  response.set_server_version(Version());
+  const engine::EngineStats stats = served.engine->stats();
+  response.set_num_running(stats.num_running);
+  response.set_num_queued(stats.num_queued);
+  response.set_num_tokens_computed(stats.num_tokens_computed);
+  return response;
+}
+
+}  // namespace bitdial::server

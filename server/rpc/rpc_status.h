@@ -1,0 +1,58 @@
+// Statuses on the wire: absl::Status to grpc::Status, with google.rpc details a client can read by
+// machine.
+//
+// Details travel inside absl::Status as payloads (ErrorInfo, BadRequest), so that whoever finds the
+// error says why and nobody in between has to know. docs/api.md lists the reasons.
+#pragma once
+
+#include <grpcpp/support/status.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels/core/status.h"
+
+namespace bitdial::server {
+
+// ErrorInfo.reason: stable names, domain "bitdial".
+inline constexpr char kReasonInvalidField[] = "INVALID_FIELD";
+inline constexpr char kReasonMalformedRequest[] = "MALFORMED_REQUEST";
+inline constexpr char kReasonUnknownModel[] = "UNKNOWN_MODEL";
+inline constexpr char kReasonNotBuilt[] = "NOT_BUILT";
+inline constexpr char kReasonNoChatTemplate[] = "NO_CHAT_TEMPLATE";
+inline constexpr char kReasonLoading[] = "LOADING";
+inline constexpr char kReasonDraining[] = "DRAINING";
+inline constexpr char kReasonQueueFull[] = "QUEUE_FULL";
+inline constexpr char kReasonSlowReader[] = "SLOW_READER";
+
+// The same status carrying ErrorInfo{reason}; a reason it already has stays.
+absl::Status WithReason(absl::Status status, const std::string& reason);
+
+// Wrong values of one request, collected so that the client sees them together.
+class FieldViolations {
+ public:
+  // field: path from the request, "params.sampling.top_p" or "params.stopping.stop[3]". Beyond
+  // kMaxKept only the count goes on: details travel in trailing metadata, of which clients take 8
+  // KiB.
+  void Add(std::string field, std::string description);
+  bool empty() const { return num_found_ == 0; }
+  // OK when empty, else INVALID_ARGUMENT with one ErrorInfo and one BadRequest.
+  absl::Status ToStatus() const;
+
+ private:
+  static constexpr size_t kMaxKept = 8;
+  static constexpr size_t kMaxDescriptionBytes = 200;
+  std::vector<std::pair<std::string, std::string>> kept_;
+  size_t num_found_ = 0;
+};
+
+// Codes keep their numbers. Every error gets an ErrorInfo (reason: the code's name when none was
+// set); UNAVAILABLE and RESOURCE_EXHAUSTED, the two a client may retry, also a RetryInfo. Messages
+// are cut at 1 KiB.
+grpc::Status ToGrpcStatus(const absl::Status& status);
+
+// `text` cut to at most max_bytes without splitting a UTF-8 character; "..." marks the cut.
+std::string TruncateUtf8(const std::string& text, size_t max_bytes);
+
+}  // namespace bitdial::server

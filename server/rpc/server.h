@@ -1,0 +1,49 @@
+// The gRPC server around the service: port, limits, health, reflection, shutdown.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "kernels/core/status.h"
+#include "server/config/config.h"
+#include "server/rpc/inference_service.h"
+
+namespace bitdial::server {
+
+// Listens from Start on, so that a port clash is known before a model is loaded; health is
+// NOT_SERVING and calls answer UNAVAILABLE until Serve. Health names: "" (the process) and
+// "bitdial.v1.InferenceService".
+class RpcServer {
+ public:
+  // Errors  RESOURCE_EXHAUSTED the address cannot be had (says why); INVALID_ARGUMENT a bad
+  // address.
+  static absl::StatusOr<std::unique_ptr<RpcServer>> Start(const ServerConfig& config);
+  // Cancels what is left.
+  ~RpcServer();
+
+  int port() const { return port_; }
+  std::string address() const { return address_; }  // ADDR:PORT with the real port
+
+  // Begins to answer for `model`, which outlives the server's shutdown; health turns SERVING.
+  void Serve(const ServedModel& model);
+
+  // Health turns NOT_SERVING and new requests get UNAVAILABLE; then waits for the running ones
+  // until `timeout` has passed and cancels the rest with UNAVAILABLE. Returns how many were
+  // cancelled. The port stays open meanwhile.
+  int64_t Drain(std::chrono::seconds timeout);
+
+ private:
+  explicit RpcServer(const ServerConfig& config) : service_(config) {}
+  void SetHealth(bool is_serving);
+
+  InferenceService service_;
+  engine::Engine* engine_ = nullptr;
+  std::string address_;
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+}  // namespace bitdial::server
