@@ -1,0 +1,146 @@
+#include "server/tokenizer/sentencepiece_model.h"
+
+#include <fmt/format.h>
+#include <sentencepiece_model.pb.h>
+#include <sentencepiece_processor.h>
+
+#include <cmath>
+#include <exception>
+#include <unordered_set>
+
+#include "server/tokenizer/charsmap.h"
+#include "server/tokenizer/utf8.h"
+
+namespace bitdial::server {
+namespace {
+
+constexpr size_t kMaxModelBytes = 64u << 20;
+constexpr int kMaxPieces = 4 << 20;
+// Bounds the recursion with which the library splits UNUSED pieces again.
+constexpr size_t kMaxPieceBytes = 1024;
+
+std::string FindPieceError(const sentencepiece::ModelProto& proto) {
+  if (proto.pieces_size() < 1 || proto.pieces_size() > kMaxPieces) {
+    return fmt::format("{} pieces; expected 1 to {}", proto.pieces_size(), kMaxPieces);
+  }
+  std::unordered_set<std::string_view> seen;
+  for (int i = 0; i < proto.pieces_size(); ++i) {
+    const auto& piece = proto.pieces(i);
+    const std::string& text = piece.piece();
+    if (text.empty() || text.size() > kMaxPieceBytes) {
+      return fmt::format("piece {} has {} bytes; expected 1 to {}", i, text.size(), kMaxPieceBytes);
+    }
+    if (text.find('\0') != std::string::npos || FindInvalidUtf8(text)) {
+      return fmt::format("piece {} is not UTF-8 or holds a NUL", i);
+    }
+    if (!std::isfinite(piece.score())) return fmt::format("piece {} has no finite score", i);
+    if (!seen.insert(text).second) return fmt::format("piece {} (\"{}\") is there twice", i, text);
+  }
+  return "";
+}
+
+std::string FindError(const sentencepiece::ModelProto& proto) {
+  if (std::string error = FindPieceError(proto); !error.empty()) return error;
+  const auto& normalizer = proto.normalizer_spec();
+  if (std::string error = FindCharsmapError(normalizer.precompiled_charsmap()); !error.empty()) {
+    return "precompiled_charsmap: " + error;
+  }
+  if (!proto.denormalizer_spec().precompiled_charsmap().empty()) {
+    return "it has a denormalizer, which we do not support";
+  }
+  return "";
+}
+
+}  // namespace
+
+struct SentencePieceModel::Impl {
+  std::unique_ptr<sentencepiece::ModelProto> proto = std::make_unique<sentencepiece::ModelProto>();
+  sentencepiece::SentencePieceProcessor processor;
+};
+
+SentencePieceModel::SentencePieceModel() : impl_(std::make_unique<Impl>()) {}
+SentencePieceModel::~SentencePieceModel() = default;
+
+std::unique_ptr<SentencePieceModel> SentencePieceModel::Parse(std::string_view bytes,
+                                                              std::string* error) {
+  std::unique_ptr<SentencePieceModel> model(new SentencePieceModel);
+  if (bytes.size() > kMaxModelBytes) {
+    *error = fmt::format("{} bytes; at most {}", bytes.size(), kMaxModelBytes);
+  } else if (!model->impl_->proto->ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    *error = "no SentencePiece model: the protobuf does not parse (truncated?)";
+  } else {
+    *error = model->Load();
+  }
+  if (!error->empty()) return nullptr;
+  return model;
+}
+
+std::unique_ptr<SentencePieceModel> SentencePieceModel::FromPieces(const std::vector<Piece>& pieces,
+                                                                   const Options& options,
+                                                                   std::string* error) {
+  std::unique_ptr<SentencePieceModel> model(new SentencePieceModel);
+  sentencepiece::ModelProto& proto = *model->impl_->proto;
+  bool has_bytes = false;
+  for (const Piece& piece : pieces) {
+    auto* added = proto.add_pieces();
+    added->set_piece(piece.text);
+    added->set_score(piece.score);
+    added->set_type(static_cast<sentencepiece::ModelProto::SentencePiece::Type>(piece.type));
+    has_bytes |= piece.type == Type::kByte;
+  }
+  proto.mutable_trainer_spec()->set_model_type(sentencepiece::TrainerSpec::BPE);
+  proto.mutable_trainer_spec()->set_byte_fallback(has_bytes);
+  proto.mutable_trainer_spec()->set_bos_id(-1);
+  proto.mutable_trainer_spec()->set_eos_id(-1);
+  proto.mutable_normalizer_spec()->set_add_dummy_prefix(options.add_dummy_prefix);
+  proto.mutable_normalizer_spec()->set_remove_extra_whitespaces(options.remove_extra_whitespaces);
+  *error = model->Load();
+  if (!error->empty()) return nullptr;
+  return model;
+}
+
+// Checks impl_->proto, keeps what we need of it and hands it to the library.
+std::string SentencePieceModel::Load() {
+  sentencepiece::ModelProto& proto = *impl_->proto;
+  if (std::string error = FindError(proto); !error.empty()) return error;
+  proto.clear_self_test_data();
+  pieces_.reserve(static_cast<size_t>(proto.pieces_size()));
+  for (const auto& piece : proto.pieces()) {
+    pieces_.push_back({piece.piece(), piece.score(), static_cast<Type>(piece.type())});
+  }
+  options_ = {proto.normalizer_spec().add_dummy_prefix(),
+              proto.normalizer_spec().remove_extra_whitespaces()};
+  unknown_surface_ = proto.trainer_spec().unk_surface();
+  if (FindInvalidUtf8(unknown_surface_)) return "unk_surface is not UTF-8";
+  // The trainer's ids can disagree with the pieces (they are only its flags): the library asks by
+  // name.
+  const auto control = [&](const std::string& name, int flag) {
+    for (size_t i = 0; flag >= 0 && i < pieces_.size(); ++i) {
+      if (pieces_[i].text == name && pieces_[i].type == Type::kControl)
+        return static_cast<int32_t>(i);
+    }
+    return -1;
+  };
+  bos_id_ = control(proto.trainer_spec().bos_piece(), proto.trainer_spec().bos_id());
+  eos_id_ = control(proto.trainer_spec().eos_piece(), proto.trainer_spec().eos_id());
+  try {
+    const auto status = impl_->processor.Load(std::move(impl_->proto));
+    return status.ok() ? "" : std::string(status.message());
+  } catch (const std::exception& e) {  // darts-clone throws
+    return e.what();
+  }
+}
+
+std::string SentencePieceModel::Encode(std::string_view text, std::vector<int32_t>* ids) const {
+  std::vector<int> encoded;
+  const auto status = impl_->processor.Encode(text, &encoded);
+  if (!status.ok()) return status.message();
+  ids->insert(ids->end(), encoded.begin(), encoded.end());
+  return "";
+}
+
+std::string SentencePieceModel::Decode(const std::vector<int32_t>& ids) const {
+  return impl_->processor.DecodeIds(ids);
+}
+
+}  // namespace bitdial::server

@@ -1,0 +1,132 @@
+#include "server/tokenizer/tokenizer_config.h"
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+
+#include "quant/container/mapped_file.h"
+#include "server/tokenizer/utf8.h"
+
+namespace bitdial::server {
+namespace {
+
+constexpr int64_t kMaxId = (1 << 21) - 1;
+constexpr size_t kMaxTemplateBytes = 1 << 20;
+
+// "<s>", or {"content": "<s>", ...}.
+absl::StatusOr<std::string> TokenText(JsonObject& config, const std::string& key) {
+  const Json* token = config.Find(key);
+  if (token == nullptr || token->is_null()) return std::string();
+  if (token->is_string()) return token->get<std::string>();
+  BITDIAL_ASSIGN_OR_RETURN(JsonObject object, JsonObject::Make(*token, config.what() + ": " + key));
+  return object.GetString("content");
+}
+
+// A string, or a list of named templates of which "default" counts.
+absl::StatusOr<std::string> TemplateText(JsonObject& config) {
+  const Json* chat_template = config.Find("chat_template");
+  if (chat_template == nullptr || chat_template->is_null()) return std::string();
+  if (chat_template->is_string()) return chat_template->get<std::string>();
+  if (chat_template->is_array()) {
+    for (const Json& entry : *chat_template) {
+      BITDIAL_ASSIGN_OR_RETURN(JsonObject object,
+                               JsonObject::Make(entry, config.what() + ": chat_template"));
+      BITDIAL_ASSIGN_OR_RETURN(const std::string name, object.GetString("name"));
+      if (name == "default") return object.GetString("template");
+    }
+    return std::string();
+  }
+  return DataLoss("{}: chat_template is a {}; expected a string or a list", config.what(),
+                  chat_template->type_name());
+}
+
+absl::StatusOr<std::vector<AddedToken>> AddedTokensOf(JsonObject& config) {
+  std::vector<AddedToken> added;
+  const Json* entries = config.Find("added_tokens_decoder");
+  if (entries == nullptr || entries->is_null()) return added;
+  if (!entries->is_object())
+    return DataLoss("{}: added_tokens_decoder is no object", config.what());
+  for (const auto& [key, value] : entries->items()) {
+    int64_t id = -1;
+    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
+    if (error != std::errc() || end != key.data() + key.size() || id < 0 || id > kMaxId) {
+      return DataLoss("{}: added_tokens_decoder has the key \"{}\"; expected an id", config.what(),
+                      key);
+    }
+    BITDIAL_ASSIGN_OR_RETURN(
+        AddedToken token,
+        ParseAddedToken(value, id, config.what() + ": added_tokens_decoder." + key));
+    added.push_back(std::move(token));
+  }
+  std::sort(added.begin(), added.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+  return added;
+}
+
+absl::StatusOr<TokenizerConfig> Parse(JsonObject& json) {
+  TokenizerConfig config;
+  if (json.Has("add_bos_token")) {
+    BITDIAL_ASSIGN_OR_RETURN(config.add_bos, json.GetBoolOr("add_bos_token", false));
+  }
+  if (json.Has("add_eos_token")) {
+    BITDIAL_ASSIGN_OR_RETURN(config.add_eos, json.GetBoolOr("add_eos_token", false));
+  }
+  BITDIAL_ASSIGN_OR_RETURN(config.add_prefix_space, json.GetBoolOr("add_prefix_space", false));
+  BITDIAL_ASSIGN_OR_RETURN(config.bos_token, TokenText(json, "bos_token"));
+  BITDIAL_ASSIGN_OR_RETURN(config.eos_token, TokenText(json, "eos_token"));
+  for (const char* key : {"bos_token", "eos_token", "unk_token", "pad_token"}) {
+    BITDIAL_ASSIGN_OR_RETURN(std::string token, TokenText(json, key));
+    const bool is_known = std::find(config.special_tokens.begin(), config.special_tokens.end(),
+                                    token) != config.special_tokens.end();
+    if (!token.empty() && !is_known) config.special_tokens.push_back(std::move(token));
+  }
+  BITDIAL_ASSIGN_OR_RETURN(config.tokenizer_class, json.GetStringOr("tokenizer_class", ""));
+  BITDIAL_ASSIGN_OR_RETURN(config.chat_template, TemplateText(json));
+  BITDIAL_ASSIGN_OR_RETURN(config.added, AddedTokensOf(json));
+  return config;
+}
+
+}  // namespace
+
+absl::StatusOr<TokenizerConfig> TokenizerConfig::Read(const std::string& folder) {
+  TokenizerConfig config;
+  const std::string path = folder + "/tokenizer_config.json";
+  if (std::filesystem::exists(path)) {
+    BITDIAL_ASSIGN_OR_RETURN(const Json json, ReadJsonFile(path));
+    BITDIAL_ASSIGN_OR_RETURN(JsonObject object, JsonObject::Make(json, path));
+    BITDIAL_ASSIGN_OR_RETURN(config, Parse(object));
+  }
+  const std::string template_path = folder + "/chat_template.jinja";
+  if (std::filesystem::exists(template_path)) {
+    BITDIAL_ASSIGN_OR_RETURN(const auto file, quant::MappedFile::Open(template_path));
+    const auto bytes = file->bytes();
+    if (bytes.size() > kMaxTemplateBytes) {
+      return DataLoss("{}: {} bytes; at most {}", template_path, bytes.size(), kMaxTemplateBytes);
+    }
+    config.chat_template.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    if (FindInvalidUtf8(config.chat_template)) return DataLoss("{}: not UTF-8", template_path);
+  }
+  return config;
+}
+
+absl::StatusOr<AddedToken> ParseAddedToken(const Json& json, int64_t id, const std::string& what) {
+  BITDIAL_ASSIGN_OR_RETURN(JsonObject object, JsonObject::Make(json, what));
+  AddedToken token;
+  token.id = static_cast<int32_t>(id);
+  BITDIAL_ASSIGN_OR_RETURN(token.content, object.GetString("content"));
+  BITDIAL_ASSIGN_OR_RETURN(token.special, object.GetBoolOr("special", false));
+  BITDIAL_ASSIGN_OR_RETURN(token.lstrip, object.GetBoolOr("lstrip", false));
+  BITDIAL_ASSIGN_OR_RETURN(token.rstrip, object.GetBoolOr("rstrip", false));
+  BITDIAL_ASSIGN_OR_RETURN(token.normalized, object.GetBoolOr("normalized", false));
+  BITDIAL_ASSIGN_OR_RETURN(const bool single_word, object.GetBoolOr("single_word", false));
+  if (single_word)
+    return Unimplemented("{}: added token \"{}\" has single_word, which we do not have", what,
+                         token.content);
+  return token;
+}
+
+absl::Status AsDataLoss(absl::Status status) {
+  if (status.code() != absl::StatusCode::kInvalidArgument) return status;
+  return absl::DataLossError(status.message());
+}
+
+}  // namespace bitdial::server

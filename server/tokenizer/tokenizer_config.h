@@ -1,0 +1,35 @@
+// tokenizer_config.json (and chat_template.jinja) of a Hugging Face folder: what the model's own
+// file does not say.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels/core/status.h"
+#include "quant/container/json_reader.h"
+#include "server/tokenizer/added_tokens.h"
+
+namespace bitdial::server {
+
+struct TokenizerConfig {
+  std::optional<bool> add_bos, add_eos;     // when the file says
+  std::string bos_token, eos_token;         // "" when it does not
+  std::vector<std::string> special_tokens;  // bos, eos, unk, pad, as far as named
+  std::string tokenizer_class;
+  std::string chat_template;
+  std::vector<AddedToken> added;  // added_tokens_decoder
+  bool add_prefix_space = false;
+
+  // An absent file gives the defaults. Errors  DATA_LOSS malformed.
+  static absl::StatusOr<TokenizerConfig> Read(const std::string& folder);
+};
+
+// One entry of added_tokens or added_tokens_decoder. Errors  UNIMPLEMENTED single_word.
+absl::StatusOr<AddedToken> ParseAddedToken(const Json& json, int64_t id, const std::string& what);
+
+// The same status, a wrong type or range (INVALID_ARGUMENT of the JSON reader) turned into
+// DATA_LOSS: here a file is wrong, not a caller.
+absl::Status AsDataLoss(absl::Status status);
+
+}  // namespace bitdial::server
