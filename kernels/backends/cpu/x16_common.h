@@ -64,7 +64,7 @@ BITDIAL_X16 float ReduceMax(F32x16 v) {
 }
 
 // e^x. Error at most 2 units in the last place for x in [-87.33, 88.72]; +0 below (where the result
-// would be subnormal), +inf above, NaN for NaN. exp_accuracy in kernels_test.cc holds this. Range
+// would be subnormal), +inf above, NaN for NaN. VectorExp in reference_test.cc holds this. Range
 // reduction x = n ln 2 + r with ln 2 in two parts (Cody and Waite), then the degree-5 polynomial of
 // Cephes expf on |r| <= ln 2 / 2.
 BITDIAL_X16 F32x16 Exp(F32x16 x) {

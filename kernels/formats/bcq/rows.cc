@@ -52,15 +52,15 @@ const KernelRow kRows[] = {
      LinearFn{Lut4Avx512}},
     {kDecode, Backend::kCpuAvx2, "bcq_linear_f32_lut4__avx2", "lut4_f32", Supports,
      LinearFn{Lut4Avx2}},
-    {kDecode, Backend::kCpuRef, "bcq_linear_f32_decode__cpu_ref", "ref_f64", Supports,
+    {kDecode, Backend::kCpuRef, "bcq_linear_f32_decode__ref", "ref_f64", Supports,
      LinearFn{bcq::LinearRef}},
     {kPrompt, Backend::kCpuAvx512, "bcq_linear_f32_dequant__avx512", "dequant_chain_f32", Supports,
      LinearFn{DequantAvx512}},
     {kPrompt, Backend::kCpuAvx2, "bcq_linear_f32_dequant__avx2", "dequant_chain_f32", Supports,
      LinearFn{DequantAvx2}},
-    {kPrompt, Backend::kCpuRef, "bcq_linear_f32_prompt__cpu_ref", "ref_f64", Supports,
+    {kPrompt, Backend::kCpuRef, "bcq_linear_f32_prompt__ref", "ref_f64", Supports,
      LinearFn{bcq::LinearRef}},
-    {kEmbed, Backend::kCpuRef, "bcq_embedding_f32__cpu_ref", "ref_f64", Supports,
+    {kEmbed, Backend::kCpuRef, "bcq_embedding_f32__ref", "ref_f64", Supports,
      EmbeddingFn{bcq::EmbeddingRef}},
 };
 

@@ -1,0 +1,165 @@
+// The kernel table: which backend is chosen, what a forced one changes, what each refusal says.
+#include "kernels/kernel_table.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <set>
+#include <string>
+
+#include "kernels/register_all.h"
+
+namespace bitdial::kernels {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr CpuFeatures kNothing = {};
+constexpr CpuFeatures kAvx2Only = {.avx2 = true};
+constexpr CpuFeatures kAvx512 = {.avx2 = true, .avx512 = true};
+constexpr KernelKey kDensePrompt = {
+    .op = Op::kLinear, .weight_format = WeightFormat::kDense, .role = Role::kPrompt};
+constexpr KernelShape kDenseShape = {.in_features = 64, .out_features = 8};
+
+// A shape that every row of the key takes.
+KernelShape LegalShape(const KernelKey& key) {
+  KernelShape shape = {.num_heads = 4, .num_kv_heads = 2, .head_dim = 64};
+  if (key.weight_format != WeightFormat::kNone) {
+    shape = {.in_features = 64, .out_features = 8};
+    if (key.weight_format == WeightFormat::kBcq) {
+      shape.group_size = 32;
+      shape.max_bits = 4;
+    }
+  }
+  return shape;
+}
+
+// The backends that answer, over every key of the build.
+std::set<Backend> BackendsFound(const KernelTable& table) {
+  std::set<Backend> found;
+  for (const KernelRow& row : AllRows()) {
+    auto answer = table.Find(row.key, LegalShape(row.key));
+    EXPECT_TRUE(answer.ok()) << row.name << ": " << answer.status().message();
+    if (answer.ok()) found.insert((*answer)->backend);
+  }
+  return found;
+}
+
+// The backend a row's name promises after its last "__": the Backend name, for CPU ones without
+// "cpu_".
+TEST(KernelRows, NamesAreUniqueAndSayTheirBackend) {
+  std::set<std::string> names;
+  for (const KernelRow& row : AllRows()) {
+    const std::string name = row.name;
+    EXPECT_TRUE(names.insert(name).second) << name << " is there twice";
+    const size_t cut = name.rfind("__");
+    ASSERT_NE(cut, std::string::npos) << name;
+    std::string backend = Name(row.backend);
+    if (backend.rfind("cpu_", 0) == 0) backend = backend.substr(4);
+    EXPECT_EQ(name.substr(cut + 2), backend) << name;
+    EXPECT_THAT(name, HasSubstr(Name(row.key.op))) << name;
+    if (row.key.kv_format != KvFormat::kNone) {
+      EXPECT_THAT(name, HasSubstr(std::string("kv") + Name(row.key.kv_format)));
+    }
+  }
+}
+
+// A wrong std::get would throw inside FindFn.
+TEST(KernelRows, FunctionsHaveTheTypeOfTheirOp) {
+  for (const KernelRow& row : AllRows()) {
+    EXPECT_EQ(static_cast<size_t>(row.key.op), row.fn.index()) << row.name;
+    std::visit([&](auto fn) { EXPECT_NE(fn, nullptr) << row.name; }, row.fn);
+    EXPECT_NE(row.supports, nullptr) << row.name;
+    EXPECT_STRNE(row.numeric_class, "") << row.name;
+  }
+}
+
+TEST(KernelTable, OffersNothingTheProcessorLacks) {
+  const KernelTable plain = KernelTable::Create(kNothing, "").value();
+  EXPECT_EQ(plain.backend(), Backend::kCpuRef);
+  EXPECT_EQ(BackendsFound(plain), std::set{Backend::kCpuRef});
+
+  const KernelTable avx2 = KernelTable::Create(kAvx2Only, "").value();
+  EXPECT_EQ(avx2.backend(), Backend::kCpuAvx2);
+  EXPECT_EQ(BackendsFound(avx2).count(Backend::kCpuAvx512), 0u);
+  EXPECT_EQ(BackendsFound(avx2).count(Backend::kCpuAvx2), 1u);
+  for (const KernelRow& row : avx2.rows()) {
+    EXPECT_EQ(avx2.IsRunnable(row), row.backend <= Backend::kCpuAvx2) << row.name;
+  }
+
+  const KernelTable avx512 = KernelTable::Create(kAvx512, "").value();
+  EXPECT_EQ(avx512.backend(), Backend::kCpuAvx512);
+  EXPECT_EQ(BackendsFound(avx512).count(Backend::kCpuAvx512), 1u);
+}
+
+TEST(KernelTable, TakesTheBestRowOfTheRole) {
+  const KernelTable table = KernelTable::Create(kAvx512, "").value();
+  EXPECT_STREQ((*table.Find(kDensePrompt, kDenseShape))->name, "dense_linear_f32_chain__avx512");
+  KernelKey decode = kDensePrompt;
+  decode.role = Role::kDecode;
+  EXPECT_STREQ((*table.Find(decode, kDenseShape))->name, "dense_linear_f32_dot16__avx512");
+}
+
+TEST(KernelTable, TheForcedBackendIsTheActiveOne) {
+  for (Backend backend : {Backend::kCpuRef, Backend::kCpuAvx2, Backend::kCpuAvx512}) {
+    const KernelTable table = KernelTable::Create(kAvx512, Name(backend)).value();
+    EXPECT_EQ(table.backend(), backend);
+    EXPECT_EQ((*table.Find(kDensePrompt, kDenseShape))->backend, backend);
+    for (const KernelRow& row : AllRows()) {
+      EXPECT_EQ(table.IsRunnable(row), row.backend == backend || row.backend == Backend::kCpuRef)
+          << row.name;
+    }
+    for (Backend found : BackendsFound(table)) {
+      EXPECT_TRUE(found == backend || found == Backend::kCpuRef) << Name(found);
+    }
+  }
+}
+
+TEST(KernelTable, TheReferenceFillsTheGapsOfAForcedBackend) {
+  const KernelTable table = KernelTable::Create(kAvx512, "cpu_avx2").value();
+  const KernelKey wide = {.op = Op::kAttention, .kv_format = KvFormat::kF16};
+  const auto row = table.Find(wide, {.num_heads = 1, .num_kv_heads = 1, .head_dim = 512});
+  ASSERT_TRUE(row.ok()) << row.status().message();
+  EXPECT_EQ((*row)->backend, Backend::kCpuRef);
+}
+
+TEST(KernelTable, RefusesABackendItCannotRun) {
+  const auto unknown = KernelTable::Create(kAvx512, "avx2");
+  EXPECT_EQ(unknown.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(unknown.status().message()),
+              HasSubstr("cpu_ref, cpu_avx2, cpu_avx512, cuda"));
+  for (const auto& [features, name] :
+       {std::pair{kNothing, "cpu_avx2"}, {kAvx2Only, "cpu_avx512"}, {kAvx512, "cuda"}}) {
+    const auto lacking = KernelTable::Create(features, name);
+    EXPECT_EQ(lacking.status().code(), absl::StatusCode::kFailedPrecondition) << name;
+    EXPECT_THAT(std::string(lacking.status().message()), HasSubstr(name));
+  }
+}
+
+TEST(KernelTable, FindSaysWhyThereIsNoRow) {
+  const KernelTable table = KernelTable::Create(kAvx2Only, "").value();
+  const auto wrong_shape =
+      table.Find(kDensePrompt, {.in_features = 0, .out_features = 8, .weight_dtype = DType::kU8});
+  EXPECT_EQ(wrong_shape.status().code(), absl::StatusCode::kUnimplemented);
+  const std::string message(wrong_shape.status().message());
+  for (const char* part : {"linear", "dense", "role prompt", "out_features 8", "dtype u8",
+                           "dense_linear_f32_chain__avx2: in_features 0 is not positive",
+                           "dense_linear_f32_chain__avx512: not runnable here"}) {
+    EXPECT_THAT(message, HasSubstr(part));
+  }
+  const auto no_row = table.Find({.op = Op::kAttention}, {});
+  EXPECT_THAT(std::string(no_row.status().message()), HasSubstr("no row for the key"));
+}
+
+TEST(KernelTable, ReadsTheEnvironment) {
+  ASSERT_EQ(setenv("BITDIAL_FORCE_BACKEND", "cpu_ref", 1), 0);
+  EXPECT_EQ(KernelTable::CreateFromEnvironment()->backend(), Backend::kCpuRef);
+  ASSERT_EQ(setenv("BITDIAL_FORCE_BACKEND", "turbo", 1), 0);
+  EXPECT_FALSE(KernelTable::CreateFromEnvironment().ok());
+  ASSERT_EQ(unsetenv("BITDIAL_FORCE_BACKEND"), 0);
+  EXPECT_TRUE(KernelTable::CreateFromEnvironment().ok());
+}
+
+}  // namespace
+}  // namespace bitdial::kernels
