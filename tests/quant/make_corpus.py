@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""Makes the seeds of the container's fuzz targets, tests/quant/corpus/<target>/. Standard library only.
+
+    python3 tests/quant/make_corpus.py
+
+Small on purpose: mutations of a hundred bytes reach a header's every field. Deterministic.
+"""
+
+import json
+import struct
+from pathlib import Path
+
+OUT = Path(__file__).resolve().parent / "corpus"
+
+
+def write(target, name, data):
+    folder = OUT / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+def safetensors(header, data):
+    text = (header if isinstance(header, str) else json.dumps(header, separators=(",", ":"))).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def entry(dtype, shape, begin, end):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def make_safetensors():
+    write("safetensors_fuzz", "empty", safetensors({}, b""))
+    write("safetensors_fuzz", "two", safetensors(
+        {"__metadata__": {"format": "pt"}, "a": entry("F32", [2, 2], 0, 16), "b": entry("F16", [3], 16, 22)},
+        bytes(range(22))))
+    write("safetensors_fuzz", "odd_shapes", safetensors(
+        {"scalar": entry("I32", [], 0, 4), "none": entry("F32", [0, 5], 4, 4), "u8": entry("U8", [1, 1, 1, 3], 4, 7)},
+        bytes(7)))
+    write("safetensors_fuzz", "huge_shape", safetensors({"t": entry("F32", [2**32, 2**32], 0, 0)}, b""))
+    write("safetensors_fuzz", "overlap", safetensors(
+        {"a": entry("U8", [8], 0, 8), "b": entry("U8", [8], 4, 12)}, bytes(12)))
+    write("safetensors_fuzz", "unknown_dtype", safetensors({"t": entry("F8_E4M3", [4], 0, 4)}, bytes(4)))
+    write("safetensors_fuzz", "header_too_long", struct.pack("<Q", 2**63) + b"{}")
+
+
+def text(value):
+    raw = value.encode() if isinstance(value, str) else value
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def value(key, kind, payload):
+    return text(key) + struct.pack("<I", kind) + payload
+
+
+def array(kind, count, payload):
+    return struct.pack("<IQ", kind, count) + payload
+
+
+def gguf(values, tensors, version=3, alignment=32):
+    infos, data = b"", b""
+    for name, dims, kind, raw in tensors:
+        data += b"\0" * (-len(data) % alignment)
+        infos += text(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, len(data))
+        data += raw
+    head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(values)) + b"".join(values) + infos
+    return head + b"\0" * (-len(head) % alignment) + data
+
+
+def u32(key, number):
+    return value(key, 4, struct.pack("<I", number))
+
+
+def f32(key, number):
+    return value(key, 6, struct.pack("<f", number))
+
+
+LLAMA = [value("general.architecture", 8, text("llama")), u32("llama.block_count", 1), u32("llama.context_length", 64),
+         u32("llama.embedding_length", 4), u32("llama.feed_forward_length", 256),
+         u32("llama.attention.head_count", 1), f32("llama.attention.layer_norm_rms_epsilon", 1e-5)]
+EMBEDDING = ("token_embd.weight", (4, 2), 0, bytes(32))
+
+
+def make_gguf():
+    write("gguf_fuzz", "values", gguf([
+        value("u8", 0, b"\x01"), value("i16", 3, b"\xff\xff"), value("u64", 10, b"\xff" * 8), value("f64", 12, bytes(8)),
+        value("bool", 7, b"\x01"), value("text", 8, text(b"\xff\xfe")),
+        value("texts", 9, array(8, 2, text("a") + text(""))), value("ints", 9, array(5, 2, bytes(8))),
+        value("nested", 9, array(9, 1, array(0, 2, b"xy")))], []))
+    write("gguf_fuzz", "llama_plain", gguf(LLAMA, [
+        EMBEDDING, ("blk.0.attn_q.weight", (4, 4), 1, bytes(32)), ("blk.0.attn_q.bias", (4,), 30, bytes(8)),
+        ("rope_freqs.weight", (2,), 0, struct.pack("<2f", 1, 1))]))
+    write("gguf_fuzz", "llama_blocks", gguf(LLAMA, [
+        EMBEDDING, ("blk.0.ffn_up.weight", (32, 1), 2, bytes(18)), ("blk.0.ffn_gate.weight", (32, 1), 3, bytes(20)),
+        ("blk.0.attn_k.weight", (32, 4), 8, bytes(range(136))), ("blk.0.ffn_down.weight", (256, 1), 14, bytes(210))]))
+    write("gguf_fuzz", "llama_linear_rope", gguf(LLAMA + [
+        value("llama.rope.scaling.type", 8, text("linear")), f32("llama.rope.scaling.factor", 4),
+        value("llama.attention.head_count_kv", 9, array(4, 1, struct.pack("<I", 1))),
+        u32("tokenizer.ggml.eos_token_id", 1)], [EMBEDDING]))
+    write("gguf_fuzz", "aligned_64_v2", gguf([u32("general.alignment", 64)], [("t", (2,), 0, bytes(8))], 2, 64))
+    write("gguf_fuzz", "unread_type", gguf(LLAMA, [("token_embd.weight", (256, 1), 12, bytes(144))]))
+    write("gguf_fuzz", "counts", b"GGUF" + struct.pack("<IQQ", 3, 2**60, 2**60))
+
+
+def make_json():
+    write("json_fuzz", "kinds", '{"a":[1,-2,3.5,1e300,true,null,"\\u00e9\\n"],"b":{"c":{}},"d":18446744073709551615}')
+    write("json_fuzz", "duplicate", '{"a":1,"b":{"a":2},"a":3}')
+    write("json_fuzz", "deep", "[" * 20 + "]" * 20)
+    write("json_fuzz", "numbers", '{"i":9223372036854775807,"j":-9223372036854775808,"k":9223372036854775808,"f":2.0}')
+    write("json_fuzz", "utf8", b'{"caf\xc3\xa9":"\xf0\x9f\x98\x80","bad":"\xff"}')
+    write("json_fuzz", "escapes", '"\\ud83d\\ude00 \\ud800 \\u0000 \\q"')
+    write("json_fuzz", "literals", "[NaN,Infinity,-0,0.1e+1]")
+    write("json_fuzz", "lists", '{"eos_token_id":[2,5],"names":["a","b"],"one":2,"inner":{"x":1}}')
+
+
+def make_config():
+    anybcq = {"seed_precision": 1, "parent_precision": 2, "group_size": 32, "arch_config": {"model_name": "model"}}
+    write("checkpoint_config_fuzz", "dense", '{"architectures":["LlamaForCausalLM"],"hidden_size":64}')
+    write("checkpoint_config_fuzz", "anybcq", json.dumps({"architectures": ["LlamaForCausalLM"], "anybcq": anybcq}))
+    write("checkpoint_config_fuzz", "foreign", '{"architectures":["A"],"quantization_config":{"quant_method":"gptq"}}')
+    write("checkpoint_config_fuzz", "index", json.dumps({"metadata": {"total_size": 1}, "weight_map": {
+        name: "a.safetensors" for name in ("l.qweight", "l.alpha_1", "l.alpha_2")}}))
+    write("checkpoint_config_fuzz", "index_elsewhere", '{"weight_map":{"x":"../a.safetensors"}}')
+
+
+if __name__ == "__main__":
+    make_safetensors()
+    make_gguf()
+    make_json()
+    make_config()
+    seeds = [path for path in OUT.rglob("*") if path.is_file()]
+    print(f"{len(seeds)} seeds, {sum(path.stat().st_size for path in seeds)} bytes")
