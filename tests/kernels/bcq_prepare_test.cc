@@ -135,7 +135,7 @@ TEST(BcqPrepare, CountsItsBytes) {
   const RandomBcq random({.in_features = 128, .out_features = 100, .max_bits = 3, .sets = {2, 3}});
   const absl::StatusOr<BcqWeight> weight = PrepareBcq(random.canonical, pool);
   ASSERT_TRUE(weight.ok()) << weight.status();
-  EXPECT_EQ(weight->CodeBytes(), 2 * 3 * (4 + 1) * 64 * 4);  // tiles, planes, blocks + pad, lanes
+  EXPECT_EQ(weight->CodeBytes(), 2 * 3 * 4 * 64 * 4);  // tiles, planes, blocks, lanes
   EXPECT_EQ(weight->ScaleBytes(),
             2 * 4 * ((2 + 1) + (3 + 1)) * 64 * 2);  // tiles, groups, alphas + beta, lanes
 }

@@ -8,11 +8,12 @@
 
 namespace bitdial::kernels::bcq {
 
-// panel[slice][i][16]: w[o, i] for outputs o = 64 * tile + 16 * slice + lane and inputs 32 *
-// first_block + i, i < 32 * num_blocks (the panel of backends/cpu/chain_gemm.h); zeros in the lanes
-// past out_features. w = ((±alpha_0 ± alpha_1) ... ) + beta in fp32, planes ascending, beta last
-// and left out when the set has none: one rounding a step, so all implementations agree bit for
-// bit.
+// Writes    panel[slice][i][lane] = w[o, k] for o = 64 * tile + 16 * slice + lane and
+//           k = 32 * first_block + i, i < 32 * num_blocks: the panel of backends/cpu/chain_gemm.h.
+//           Lanes past out_features get zeros.
+//
+// w = ((±alpha_0 ± alpha_1) ... ) + beta in fp32, planes ascending, beta last and left out when the
+// set has none: one rounding a step, so all implementations agree bit for bit.
 struct DequantArgs {
   Layout layout;
   int64_t group_size;

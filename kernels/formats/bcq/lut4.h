@@ -8,9 +8,10 @@
 // Numeric class "lut4_f32", for row r and output o:
 //   y = 0
 //   for group g ascending:
-//     for plane p < bits ascending:  s = chain of additions over the group's tables from +0;  y =
-//     fma(alpha, s, y) y = fma(beta, s of T[15], y)                      skipped when the set has
-//     no beta
+//     for plane p < bits ascending:
+//       s = T[code] of the group's tables, added up in order from +0
+//       y = fma(alpha, s, y)
+//     y = fma(beta, T[15] of the group's tables added up likewise, y)    no beta: left out
 //   y = y + bias
 // Every step is one fp32 rounding in a fixed order, so all implementations agree bit for bit, and
 // nothing depends on the other rows of the call.

@@ -8,73 +8,92 @@
 namespace bitdial::kernels::bcq {
 namespace {
 
-constexpr int kSlices = 4;  // registers of 8 lanes handled together: half a tile
-constexpr int kHalfLanes = 32;
-
 __m256 LoadHalf(const uint16_t* from) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 }
 
 // A table is two registers. vpermps takes 3 index bits from every lane; the 4th, moved to the sign,
-// picks the half.
-template <int kRows>
-void RunHalf(const uint32_t* codes, int64_t num_blocks, const float* tables, int64_t table_stride,
-             const uint16_t* const* alpha, int64_t lane, float* acc, int64_t acc_stride) {
+// picks the half. The rest is as in lut4_avx512.cc, 8 * kSlices lanes at a time: kRows * kSlices
+// sums, the codes and 4 temporaries must fit in 16 registers.
+template <int kRows, int kSlices>
+void RunLanes(const PlanePass& pass, int64_t lane) {
+  const __m256i shift4 = _mm256_set1_epi16(1 << 12);
   __m256 sum[kRows][kSlices];
-#pragma GCC unroll 2
+#pragma GCC unroll 4
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int s = 0; s < kSlices; ++s) sum[r][s] = _mm256_setzero_ps();
   }
-  for (int64_t block = 0; block < num_blocks; ++block) {
-    __m256i code[kSlices];
-#pragma GCC unroll 4
-    for (int s = 0; s < kSlices; ++s) {
-      code[s] = _mm256_load_si256(reinterpret_cast<const __m256i*>(codes + s * 8));
-    }
-#pragma GCC unroll 8
-    for (int t = 0; t < static_cast<int>(kTablesPerBlock); ++t) {
-#pragma GCC unroll 4
-      for (int s = 0; s < kSlices; ++s) {
-        const __m256 upper = _mm256_castsi256_ps(_mm256_slli_epi32(code[s], 28));
+  const uint32_t* codes = pass.codes + lane;
+  const float* table = pass.tables;
+  for (int64_t block = 0; block < pass.num_blocks; ++block, codes += kTileLanes) {
+    if (block < pass.num_prefetch) {
+      const uint32_t* const ahead = codes + kPrefetchBlocks * kTileLanes;
 #pragma GCC unroll 2
-        for (int r = 0; r < kRows; ++r) {
-          const float* const table = tables + r * table_stride + t * kTableEntries;
-          const __m256 low = _mm256_permutevar8x32_ps(_mm256_load_ps(table), code[s]);
-          const __m256 high = _mm256_permutevar8x32_ps(_mm256_load_ps(table + 8), code[s]);
-          sum[r][s] = _mm256_add_ps(sum[r][s], _mm256_blendv_ps(low, high, upper));
-        }
-        code[s] = _mm256_srli_epi32(code[s], 4);
+      for (int line = 0; line < kSlices * 8; line += 16) {
+        _mm_prefetch(reinterpret_cast<const char*>(ahead + line), _MM_HINT_T0);
       }
     }
-    codes += kTileLanes;
-    tables += kTablesPerBlock * kTableEntries;
+    for (int half = 0; half < 32; half += 16) {  // 4 tables to 16 bits of a word
+      __m256i code[kSlices];
+#pragma GCC unroll 4
+      for (int s = 0; s < kSlices; ++s) {
+        const auto* const from = reinterpret_cast<const __m256i*>(codes + s * 8);
+        code[s] = _mm256_srli_epi32(_mm256_load_si256(from), half);
+      }
+#pragma GCC unroll 1
+      for (int t = 0; t < 4; ++t, table += kTableEntries) {
+#pragma GCC unroll 4
+        for (int s = 0; s < kSlices; ++s) {
+          const __m256 upper = _mm256_castsi256_ps(_mm256_slli_epi32(code[s], 28));
+#pragma GCC unroll 4
+          for (int r = 0; r < kRows; ++r) {
+            const float* const entries = table + r * pass.table_stride;
+            const __m256 low = _mm256_permutevar8x32_ps(_mm256_load_ps(entries), code[s]);
+            const __m256 high = _mm256_permutevar8x32_ps(_mm256_load_ps(entries + 8), code[s]);
+            sum[r][s] = _mm256_add_ps(sum[r][s], _mm256_blendv_ps(low, high, upper));
+          }
+          code[s] = _mm256_mulhi_epu16(code[s], shift4);
+        }
+      }
+    }
   }
-#pragma GCC unroll 2
+#pragma GCC unroll 4
   for (int r = 0; r < kRows; ++r) {
-    float* const out = acc + r * acc_stride;
+    float* const acc = pass.acc + r * pass.acc_stride + lane;
 #pragma GCC unroll 4
     for (int s = 0; s < kSlices; ++s) {
-      const __m256 scale = LoadHalf(alpha[r] + lane + s * 8);
-      _mm256_storeu_ps(out + s * 8,
-                       _mm256_fmadd_ps(scale, sum[r][s], _mm256_loadu_ps(out + s * 8)));
+      const __m256 alpha = LoadHalf(pass.alpha[r] + lane + s * 8);
+      _mm256_storeu_ps(acc + s * 8,
+                       _mm256_fmadd_ps(alpha, sum[r][s], _mm256_loadu_ps(acc + s * 8)));
     }
   }
 }
 
-struct Avx2 {
-  static constexpr int64_t kRowBlock = 2;
+template <int kRows, int kSlices>
+void RunTile(const PlanePass& pass) {
+  for (int64_t lane = 0; lane < kTileLanes; lane += kSlices * 8) {
+    RunLanes<kRows, kSlices>(pass, lane);
+  }
+}
 
-  static void PlanePass(int64_t num_rows, const uint32_t* codes, int64_t num_blocks,
-                        const float* tables, int64_t table_stride, const uint16_t* const* alpha,
-                        float* acc, int64_t acc_stride) {
-    const auto run = num_rows == 1 ? RunHalf<1> : RunHalf<2>;
-    for (int64_t lane = 0; lane < kTileLanes; lane += kHalfLanes) {
-      run(codes + lane, num_blocks, tables, table_stride, alpha, lane, acc + lane, acc_stride);
+struct Avx2 {
+  static constexpr int64_t kRowBlock = 4;
+
+  static void Plane(int64_t num_rows, const PlanePass& pass) {
+    switch (num_rows) {
+      case 1:
+        return RunTile<1, 4>(pass);
+      case 2:
+        return RunTile<2, 2>(pass);
+      case 3:
+        return RunTile<3, 2>(pass);
+      default:
+        return RunTile<4, 2>(pass);
     }
   }
 
-  static void BetaPass(const uint16_t* beta, float group_sum, float* acc) {
+  static void Beta(const uint16_t* beta, float group_sum, float* acc) {
     const __m256 x = _mm256_set1_ps(group_sum);
     for (int64_t lane = 0; lane < kTileLanes; lane += 8) {
       _mm256_storeu_ps(acc + lane,

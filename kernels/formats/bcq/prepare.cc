@@ -142,7 +142,7 @@ absl::StatusOr<Buffer> TileCodes(const TensorView& codes, const Layout& layout, 
   pool.ParallelFor(layout.num_tiles, [&](int64_t tile) {
     const int64_t begin = tile * kTileLanes;
     const int64_t lanes = std::min(kTileLanes, out_features - begin);
-    std::fill_n(out + tile * layout.tile_stride, layout.tile_stride, 0u);
+    if (lanes < kTileLanes) std::fill_n(out + tile * layout.tile_stride, layout.tile_stride, 0u);
     for (int64_t block = 0; block < layout.num_blocks; ++block) {
       for (int64_t plane = 0; plane < max_bits; ++plane) {
         std::memcpy(out + layout.CodeOffset(tile, plane, block),

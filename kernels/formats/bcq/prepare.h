@@ -19,17 +19,16 @@ struct CanonicalScales {
   TensorView beta;   // f16 (or f32) [in_features / group_size, out_features]
 };
 struct CanonicalBcq {
-  TensorView codes;  // i32 [in_features / 32, max_bits, out_features], bit t of word j is the sign
-                     // of element 32 j + t
+  // i32 [in_features / 32, max_bits, out_features], bit t of word j is the sign of element 32 j + t
+  TensorView codes;
   int64_t group_size = 0;
   std::vector<CanonicalScales> scales;  // ascending bits
 };
 
 // Copies one weight into kernel layout; nothing else is allocated. f32 scales are rounded to f16, a
 // beta of zeros only is dropped, group_size -1 is not understood here (the reader resolves it).
-// Errors  INVALID_ARGUMENT when shapes or dtypes do not fit each other or a scale is not finite (or
-// overflows f16);
-//         RESOURCE_EXHAUSTED without memory.
+// Errors  INVALID_ARGUMENT when shapes or dtypes do not fit each other, or a scale is not finite
+//         or overflows f16; RESOURCE_EXHAUSTED without memory.
 absl::StatusOr<BcqWeight> PrepareBcq(const CanonicalBcq& canonical, ThreadPool& pool);
 
 namespace bcq {
