@@ -1,0 +1,43 @@
+// What becomes of every tensor of a checkpoint, decided before any weight is read.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "quant/container/safetensors_writer.h"
+#include "quant/methods/quantize_job.h"
+
+namespace bitdial::quant {
+
+struct TensorPlan {
+  std::string name;            // in the source
+  Shape shape;                 // [out_features, in_features], or any other for a copy
+  DType dtype;                 // of a copy
+  std::string why_dense = {};  // "" when quantized
+  BitRange bits = {};          // when quantized
+  int64_t group_size = 0;      // when quantized; 0 for a copy
+
+  bool is_quantized() const { return group_size > 0; }
+  // "model.layers.0.mlp.up_proj": the name without ".weight".
+  std::string Prefix() const;
+};
+
+struct QuantizePlan {
+  std::vector<TensorPlan> tensors;  // by name
+  std::vector<std::string> notes;
+};
+
+// Errors  as Quantize, for everything that follows from names, shapes and options.
+absl::StatusOr<QuantizePlan> PlanTensors(const Checkpoint& source, const QuantizeOptions& options);
+
+// The tensors of the output in the order they are written.
+std::vector<TensorDeclaration> Declare(const std::vector<TensorPlan>& plans);
+
+// The linears of a decoder layer that are quantized, as config.json lists them
+// ("self_attn.q_proj").
+const std::vector<std::string>& LinearModules();
+
+// True when `name` fits `pattern`; * stands for any text, ? for one character.
+bool MatchesGlob(const std::string& pattern, const std::string& name);
+
+}  // namespace bitdial::quant
