@@ -23,4 +23,16 @@ inline std::optional<std::string> SharedData(const std::string& relative_path) {
   return path.string();
 }
 
+// SmolLM2-135M-Instruct's GGUF: ${BITDIAL_SMOLLM2}, else where quickstart.sh and test.sh put it.
+// nullopt: not here; skip with "SKIPPED: <what> needs SmolLM2".
+inline std::optional<std::string> SmolLm2Path() {
+  const char* given = std::getenv("BITDIAL_SMOLLM2");
+  const std::filesystem::path path =
+      given != nullptr
+          ? std::filesystem::path(given)
+          : std::filesystem::path(BITDIAL_SOURCE_DIR) / "models/SmolLM2-135M-Instruct.Q4_1.gguf";
+  if (!std::filesystem::exists(path)) return std::nullopt;
+  return path.string();
+}
+
 }  // namespace bitdial::testing
