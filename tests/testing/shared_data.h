@@ -25,7 +25,7 @@ inline std::optional<std::string> SharedData(const std::string& relative_path) {
 
 // SmolLM2-135M-Instruct's GGUF: ${BITDIAL_SMOLLM2}, else where quickstart.sh and test.sh put it.
 // nullopt: not here; skip with "SKIPPED: <what> needs SmolLM2".
-inline std::optional<std::string> SmolLm2Path() {
+inline std::optional<std::string> SmolLm2() {
   const char* given = std::getenv("BITDIAL_SMOLLM2");
   const std::filesystem::path path =
       given != nullptr
