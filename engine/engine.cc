@@ -38,6 +38,8 @@ class EngineThread final : public Engine {
  private:
   void Run();
   bool Receive();
+  void PublishStats();
+  void UpdateStats();  // needs mutex_
   absl::Status CheckKvRoom(const Request& request) const;
   absl::Status CheckQueue(int64_t num_prompt_tokens) const;  // needs mutex_
 
@@ -58,15 +60,29 @@ class EngineThread final : public Engine {
   bool is_stopping_ = false;
   int64_t num_active_ = 0;         // submitted and not ended
   int64_t num_inbox_tokens_ = 0;   // prompt tokens of inbox_
-  int64_t num_queued_tokens_ = 0;  // prompt tokens waiting in the scheduler after the last step
+  int64_t num_queued_tokens_ = 0;  // prompt tokens waiting in the scheduler
   int64_t num_drain_cancelled_ = 0;
-  EngineStats stats_;  // after the last step
+  EngineStats stats_;  // as of the last plan or step
 
   std::thread thread_;
 };
 
 void EngineThread::Run() {
-  while (Receive()) loop_->Step();
+  while (Receive()) {
+    if (!loop_->Plan()) continue;
+    PublishStats();  // who still waits is known now, and a step may take long
+    loop_->Compute();
+  }
+}
+
+void EngineThread::PublishStats() {
+  std::lock_guard lock(mutex_);
+  UpdateStats();
+}
+
+void EngineThread::UpdateStats() {
+  stats_ = loop_->stats();
+  num_queued_tokens_ = loop_->num_queued_tokens();
 }
 
 // Publishes what the last step changed, waits while there is nothing to do, and takes in what has
@@ -77,8 +93,7 @@ bool EngineThread::Receive() {
   bool cancel_all = false, is_stopping = false;
   {
     std::unique_lock lock(mutex_);
-    stats_ = loop_->stats();
-    num_queued_tokens_ = loop_->num_queued_tokens();
+    UpdateStats();
     num_active_ = static_cast<int64_t>(inbox_.size()) + loop_->num_sequences();
     if (num_active_ == 0) ended_.notify_all();
     wake_.wait(lock, [this] {

@@ -16,22 +16,28 @@ double Seconds(Clock::duration duration) { return std::chrono::duration<double>(
 }  // namespace
 
 bool StepLoop::Step() {
+  if (!Plan()) return false;
+  Compute();
+  return true;
+}
+
+bool StepLoop::Plan() {
   const Clock::time_point now = options_.now();
   EndExpired(now);
   scheduler_.Schedule(plan_);
-  if (plan_.chunks.empty()) return false;
-  MarkScheduled(now);
-  batch_.Build(plan_);
+  BeginStep(now);
+  return !plan_.chunks.empty();
+}
 
+void StepLoop::Compute() {
+  batch_.Build(plan_);
   Workspace::Scope scope(workspace_);
-  StepContext step{stream_, workspace_, traffic_};
+  StepContext step{stream_, workspace_, traffic_, is_warm_up_};
   const Matrix<float> hidden = model_.Forward(batch_, kv_store_, step);
   ScorePrompts(hidden, step);
   SampleTokens(hidden, step);
-
   scheduler_.Commit(plan_);
   Publish();
-  return true;
 }
 
 absl::StatusOr<std::unique_ptr<StepLoop>> StepLoop::Create(const DecoderModel& model,
@@ -96,7 +102,8 @@ void StepLoop::EndExpired(Clock::time_point now) {
   }
 }
 
-void StepLoop::MarkScheduled(Clock::time_point now) {
+void StepLoop::BeginStep(Clock::time_point now) {
+  if (plan_.chunks.empty()) return;
   ++num_steps_;
   num_tokens_computed_ += plan_.num_tokens;
   results_.clear();
@@ -234,11 +241,13 @@ void StepLoop::WarmUp() {
     }
     while (has_work()) Step();
   };
+  is_warm_up_ = true;
   const int64_t kv_tokens = int64_t{kv_manager_.num_blocks()} * kv_manager_.block_tokens();
   const int64_t max_context = std::min(model_.info().max_context, kv_tokens);
   run(1, std::min<int64_t>(options_.limits.max_step_tokens, max_context), 0);
   if (max_context >= 2)
     run(std::min(options_.limits.max_running, options_.limits.max_step_tokens), 1, 2);
+  is_warm_up_ = false;
   num_steps_ = num_tokens_computed_ = 0;
 }
 

@@ -41,8 +41,13 @@ class StepLoop {
   // Ends all; returns how many.
   int64_t CancelAll(const absl::Status& status);
 
-  // Computes one step; false when there was nothing to do.
+  // Plan and Compute; false when there was nothing to do.
   bool Step();
+  // Ends what has expired, admits what fits and settles what the next step computes; false when
+  // that is nothing.
+  bool Plan();
+  // Computes what was planned and tells the sinks.
+  void Compute();
 
   // Runs the largest prompt step and the widest decode step once, so that kernels take their
   // scratch memory now.
@@ -67,7 +72,7 @@ class StepLoop {
            kvcache::KvStore kv_store, Workspace workspace);
 
   void EndExpired(Clock::time_point now);
-  void MarkScheduled(Clock::time_point now);
+  void BeginStep(Clock::time_point now);
   void ScorePrompts(Matrix<const float> hidden, StepContext& step);
   void SampleTokens(Matrix<const float> hidden, StepContext& step);
   void Publish();
@@ -90,6 +95,7 @@ class StepLoop {
   Batch batch_;
   Sampler sampler_;
   kernels::WeightTraffic* traffic_ = nullptr;
+  bool is_warm_up_ = false;
 
   std::unordered_map<RequestId, std::unique_ptr<Sequence>> sequences_;
   StepPlan plan_;

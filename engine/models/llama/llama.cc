@@ -66,7 +66,8 @@ Matrix<float> LlamaModel::Forward(const Batch& batch, const kvcache::KvStore& kv
                                   StepContext& step) const {
   Matrix<float> hidden = step.workspace.Take(batch.num_tokens(), config_.hidden_size);
   weights_.embedding.Forward(batch, hidden, step);
-  for (int64_t i = 0; i < config_.num_layers; ++i) {
+  const int64_t num_layers = step.is_warm_up ? 1 : config_.num_layers;
+  for (int64_t i = 0; i < num_layers; ++i) {
     const LlamaLayer& layer = weights_.layers[static_cast<size_t>(i)];
     Attention(layer, hidden, batch, kv.Segment(i, batch.block_tables(), batch.max_blocks_per_seq()),
               step);

@@ -1,0 +1,349 @@
+// The engine with its thread: submit, queue bounds, cancel, drain, destruction, and what Create
+// refuses.
+#include "engine/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstring>
+#include <filesystem>
+#include <future>
+#include <random>
+#include <thread>
+
+#include "tests/testing/loaded_model.h"
+#include "tests/testing/recording_sink.h"
+#include "tests/testing/temp_dir.h"
+
+namespace bitdial::engine {
+namespace {
+
+using testing::GoldenPath;
+using testing::RecordingSink;
+using testing::TempDir;
+
+// Holds the engine thread at the first token until it is opened.
+class Gate {
+ public:
+  void Wait() {
+    reached_.set_value();
+    open_.get_future().wait();
+  }
+  void WaitUntilReached() { reached_.get_future().wait(); }
+  void Open() { open_.set_value(); }
+
+ private:
+  std::promise<void> reached_, open_;
+};
+
+class EngineTest : public ::testing::Test {
+ protected:
+  static EngineOptions Options() {
+    EngineOptions options;
+    options.num_threads = 2;
+    options.max_running_requests = 4;
+    options.max_queued_requests = 3;
+    options.max_step_tokens = 32;
+    return options;
+  }
+  absl::StatusOr<std::unique_ptr<Engine>> TryCreate(
+      const EngineOptions& options, const std::string& path = GoldenPath("anybcq_release")) {
+    checkpoint_ = quant::Checkpoint::Open(path).value();
+    return Engine::Create(*checkpoint_,
+                          kernels::KernelTable::Create(DetectCpuFeatures(), "").value(), options);
+  }
+  std::unique_ptr<Engine> Create(const EngineOptions& options = Options()) {
+    return TryCreate(options).value();
+  }
+
+  static Request MakeRequest(int32_t max_tokens, int bits = 4, int prompt_tokens = 3) {
+    Request request;
+    request.prompt_ids.assign(static_cast<size_t>(prompt_tokens), 7);
+    request.weight_bits = bits;
+    request.max_tokens = max_tokens;
+    request.ignore_eos = true;
+    request.hash_logits = true;
+    request.sampling.temperature = 0;
+    return request;
+  }
+  struct Submitted {
+    RequestId id;
+    std::shared_ptr<RecordingSink> sink;
+  };
+  static Submitted Submit(Engine& engine, const Request& request) {
+    auto sink = std::make_shared<RecordingSink>();
+    return {engine.Submit(request, sink).value(), sink};
+  }
+  // A request that holds the engine thread at its first token.
+  static Submitted SubmitGated(Engine& engine, const Request& request, Gate& gate) {
+    auto sink = std::make_shared<RecordingSink>();
+    sink->before_token = [&gate, first = true]() mutable {
+      if (std::exchange(first, false)) gate.Wait();
+    };
+    Submitted submitted{engine.Submit(request, sink).value(), sink};
+    gate.WaitUntilReached();
+    return submitted;
+  }
+  static std::string Message(const absl::Status& status) { return std::string(status.message()); }
+
+  std::unique_ptr<quant::Checkpoint> checkpoint_;
+};
+
+TEST_F(EngineTest, InfoSaysWhatWasLoaded) {
+  const auto engine = Create();
+  const ModelInfo& info = engine->model();
+  EXPECT_EQ(info.architecture, "LlamaForCausalLM");
+  EXPECT_EQ(info.bits, (std::vector<int>{2, 3, 4}));
+  EXPECT_EQ(info.default_bits, 4);
+  EXPECT_EQ(info.max_context, 128);
+  EXPECT_EQ(info.kv_bytes_per_token, 2 * 2 * 2 * 16 * 2);
+  EXPECT_FALSE(info.backend.empty());
+  EXPECT_TRUE(std::is_sorted(info.kernels.begin(), info.kernels.end()));
+  EXPECT_GE(info.kernels.size(), 8u);
+}
+
+TEST_F(EngineTest, ManyRequestsFromManyThreadsAllEnd) {
+  EngineOptions options = Options();
+  options.max_queued_requests = 256;
+  const auto engine = Create(options);
+  const Submitted reference = Submit(*engine, MakeRequest(10, 3));
+  ASSERT_TRUE(reference.sink->WaitFinish());
+  std::vector<std::thread> clients;
+  for (uint32_t t = 0; t < 4; ++t) {
+    clients.emplace_back([&, t] {
+      std::mt19937 random(t);
+      for (int i = 0; i < 20; ++i) {
+        const Submitted watched = Submit(*engine, MakeRequest(10, 3));
+        const Submitted other = Submit(*engine, MakeRequest(static_cast<int32_t>(random() % 30),
+                                                            2 + static_cast<int>(random() % 3)));
+        if (random() % 2 == 0) engine->Cancel(other.id);
+        EXPECT_TRUE(other.sink->WaitFinish());
+        EXPECT_TRUE(watched.sink->WaitFinish());
+        EXPECT_EQ(watched.sink->hashes(), reference.sink->hashes());
+        EXPECT_EQ(other.sink->num_finishes(), 1);
+        engine->Cancel(other.id);  // ended ids are ignored
+        (void)engine->stats();
+      }
+    });
+  }
+  for (std::thread& client : clients) client.join();
+  EXPECT_EQ(engine->Drain(Clock::now() + std::chrono::seconds(30)), 0);
+  EXPECT_EQ(engine->stats().kv_blocks_used, 0);
+  EXPECT_EQ(engine->stats().num_running, 0);
+}
+
+TEST_F(EngineTest, AFullQueueRefusesAndSaysItsBounds) {
+  const auto engine = Create();
+  Gate gate;
+  const Submitted first = SubmitGated(*engine, MakeRequest(5), gate);
+  std::vector<Submitted> queued;
+  for (int i = 0; i < 3; ++i) queued.push_back(Submit(*engine, MakeRequest(1)));
+  EXPECT_EQ(engine->stats().num_queued, 3);
+  auto refused = std::make_shared<RecordingSink>();
+  const absl::Status status = engine->Submit(MakeRequest(1), refused).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_NE(Message(status).find("the limit is 3"), std::string::npos) << status;
+  gate.Open();
+  for (const Submitted& one : queued) EXPECT_TRUE(one.sink->WaitFinish());
+  EXPECT_TRUE(first.sink->WaitFinish());
+  EXPECT_EQ(refused->num_finishes(), 0);
+  ASSERT_TRUE(Submit(*engine, MakeRequest(1)).sink->WaitFinish());  // room again
+}
+
+TEST_F(EngineTest, QueuedTokensAreBoundedToo) {
+  EngineOptions options = Options();
+  options.max_queued_tokens = 50;
+  const auto engine = Create(options);
+  Gate gate;
+  const Submitted first = SubmitGated(*engine, MakeRequest(5), gate);
+  const Submitted second = Submit(*engine, MakeRequest(1, 4, 40));
+  const absl::Status status =
+      engine->Submit(MakeRequest(1, 4, 20), std::make_shared<RecordingSink>()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_NE(Message(status).find("40 prompt tokens wait, 20 more"), std::string::npos) << status;
+  gate.Open();
+  EXPECT_TRUE(first.sink->WaitFinish());
+  EXPECT_TRUE(second.sink->WaitFinish());
+}
+
+TEST_F(EngineTest, ARequestOverTheKvCacheIsToldWhatWouldDo) {
+  EngineOptions options = Options();
+  options.kv_cache_bytes = 64 * 256;  // 64 tokens
+  const auto engine = Create(options);
+  const auto refuse = [&](int prompt_tokens, int32_t max_tokens, const char* says) {
+    const absl::Status status =
+        engine->Submit(MakeRequest(max_tokens, 4, prompt_tokens), std::make_shared<RecordingSink>())
+            .status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_NE(Message(status).find(says), std::string::npos) << status;
+  };
+  refuse(10, 60, "max_tokens up to 55 would do");
+  refuse(80, 1, "a prompt of up to 64 tokens would do");
+  ASSERT_TRUE(Submit(*engine, MakeRequest(55, 4, 10)).sink->WaitFinish());
+}
+
+TEST_F(EngineTest, ACancelFromTheSinkEndsTheRequest) {
+  const auto engine = Create();
+  auto sink = std::make_shared<RecordingSink>();
+  std::atomic<RequestId> id{0};
+  sink->before_token = [&] {
+    if (id != 0) engine->Cancel(id);
+  };
+  id = engine->Submit(MakeRequest(120), sink).value();
+  ASSERT_TRUE(sink->WaitFinish());
+  if (sink->finish()->reason !=
+      FinishReason::kCancelled) {  // all tokens came before Submit returned
+    EXPECT_EQ(sink->ids().size(), 120u);
+  }
+}
+
+TEST_F(EngineTest, ADeadlineInThePastNeverComputes) {
+  const auto engine = Create();
+  Request request = MakeRequest(20);
+  request.deadline = Clock::now() - std::chrono::seconds(1);
+  const Submitted late = Submit(*engine, request);
+  ASSERT_TRUE(late.sink->WaitFinish());
+  EXPECT_EQ(late.sink->finish()->reason, FinishReason::kDeadline);
+  EXPECT_EQ(late.sink->finish()->status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_TRUE(late.sink->ids().empty());
+}
+
+TEST_F(EngineTest, DrainRefusesNewWaitsAndThenCancels) {
+  const auto engine = Create();
+  Gate gate;
+  const Submitted running = SubmitGated(*engine, MakeRequest(100), gate);
+  const Submitted waiting = Submit(*engine, MakeRequest(100));
+  auto drained = std::async(std::launch::async, [&] { return engine->Drain(Clock::now()); });
+  while (engine->Submit(MakeRequest(1), std::make_shared<RecordingSink>()).status().code() !=
+         absl::StatusCode::kUnavailable) {
+    std::this_thread::yield();  // a few may slip in before the drain begins
+  }
+  gate.Open();
+  const int64_t num_cancelled = drained.get();
+  EXPECT_GE(num_cancelled,
+            1);  // the gate may open before the drain asks to cancel; a step takes microseconds
+  for (const Submitted& one : {running, waiting}) {
+    ASSERT_EQ(one.sink->num_finishes(), 1);
+    if (one.sink->finish()->reason == FinishReason::kCancelled) {
+      EXPECT_EQ(one.sink->finish()->status.code(), absl::StatusCode::kUnavailable);
+    }
+  }
+  EXPECT_EQ(engine->Drain(Clock::now()), 0);  // twice is fine
+}
+
+TEST_F(EngineTest, DrainLetsWorkEnd) {
+  const auto engine = Create();
+  const Submitted one = Submit(*engine, MakeRequest(50));
+  EXPECT_EQ(engine->Drain(Clock::now() + std::chrono::seconds(30)), 0);
+  EXPECT_EQ(one.sink->finish()->reason, FinishReason::kLength);
+  EXPECT_EQ(one.sink->ids().size(), 50u);
+}
+
+TEST_F(EngineTest, DestructionEndsWhatIsLeft) {
+  auto engine = Create();
+  Gate gate;
+  const Submitted running = SubmitGated(*engine, MakeRequest(100), gate);
+  const Submitted waiting = Submit(*engine, MakeRequest(100));
+  std::thread destroyer([&] { engine.reset(); });
+  gate.Open();
+  destroyer.join();
+  EXPECT_EQ(running.sink->num_finishes(), 1);
+  EXPECT_EQ(waiting.sink->num_finishes(), 1);
+}
+
+TEST_F(EngineTest, AnIdleEngineTakesNoSteps) {
+  const auto engine = Create();
+  ASSERT_TRUE(Submit(*engine, MakeRequest(3)).sink->WaitFinish());
+  ASSERT_EQ(engine->Drain(Clock::now() + std::chrono::seconds(30)), 0);
+  const int64_t num_steps = engine->stats().num_steps;
+  EXPECT_EQ(num_steps, 3);
+  timespec before{}, after{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+  const double cpu_ms = static_cast<double>(after.tv_sec - before.tv_sec) * 1e3 +
+                        static_cast<double>(after.tv_nsec - before.tv_nsec) * 1e-6;
+  EXPECT_LT(cpu_ms, 50) << "an idle engine spins";
+  EXPECT_EQ(engine->stats().num_steps, num_steps);
+}
+
+TEST_F(EngineTest, CreateRefusesBadOptions) {
+  const auto refuse = [&](const char* names, auto change) {
+    EngineOptions options = Options();
+    change(options);
+    const absl::Status status = TryCreate(options).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    EXPECT_NE(Message(status).find(names), std::string::npos) << status;
+  };
+  refuse("max_context", [](EngineOptions& o) { o.max_context = 129; });
+  refuse("max_step_tokens", [](EngineOptions& o) { o.max_step_tokens = 0; });
+  refuse("max_running_requests", [](EngineOptions& o) { o.max_running_requests = 0; });
+  refuse("max_queued_requests", [](EngineOptions& o) { o.max_queued_requests = -1; });
+  refuse("num_threads", [](EngineOptions& o) { o.num_threads = -1; });
+  refuse("KV cache of 100 bytes", [](EngineOptions& o) { o.kv_cache_bytes = 100; });
+}
+
+// A folder with the golden's files, to be spoiled.
+void CopyModel(const std::string& name, const TempDir& to) {
+  for (const char* file : {"config.json", "generation_config.json", "model.safetensors"}) {
+    std::filesystem::copy(GoldenPath(name + "/" + file), to / file);
+  }
+}
+
+// Overwrites four bytes of a tensor's first elements.
+void Poke(const std::string& path, const std::string& tensor, uint32_t word) {
+  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+  uint64_t header_bytes = 0;
+  file.read(reinterpret_cast<char*>(&header_bytes), 8);
+  std::string header(header_bytes, ' ');
+  file.read(header.data(), static_cast<std::streamsize>(header_bytes));
+  const auto offset = Json::parse(header)[tensor]["data_offsets"][0].get<uint64_t>();
+  file.seekp(static_cast<std::streamoff>(8 + header_bytes + offset));
+  file.write(reinterpret_cast<const char*>(&word), 4);
+}
+
+TEST_F(EngineTest, WeightsThatAreNotFiniteAreRefusedByName) {
+  struct Case {
+    const char* model;
+    const char* tensor;
+    uint32_t word;
+  };
+  for (const Case& one :
+       {Case{"llama/gqa_bias_f32", "model.layers.1.mlp.up_proj.weight", 0x7fc00000},
+        Case{"llama/gqa_bias_f32", "model.layers.0.self_attn.q_proj.bias", 0xff800000},
+        Case{"llama/gqa_bias_f32", "model.norm.weight", 0x7f800001},
+        Case{"llama/rope_llama3_bf16", "model.embed_tokens.weight", 0x3f807fc0},
+        Case{"llama/gqa_tied_f16", "model.layers.2.mlp.down_proj.weight", 0x7c003c00},
+        Case{"anybcq_release", "model.layers.1.mlp.gate_proj.alpha_3", 0x7e003c00}}) {
+    TempDir folder;
+    CopyModel(one.model, folder);
+    Poke(folder / "model.safetensors", one.tensor, one.word);
+    const absl::Status status = TryCreate(Options(), folder.path()).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+    EXPECT_NE(Message(status).find(one.tensor), std::string::npos) << status;
+    EXPECT_NE(Message(status).find(folder.path()), std::string::npos) << status;
+  }
+}
+
+TEST_F(EngineTest, AConfigThatDoesNotFitTheTensorsIsRefused) {
+  const auto refuse = [&](const char* key, const Json& value, absl::StatusCode code,
+                          const char* says) {
+    TempDir folder;
+    CopyModel("anybcq_release", folder);
+    Json config = testing::ReadJson(folder / "config.json");
+    config[key] = value;
+    std::ofstream(folder / "config.json") << config;
+    const absl::Status status = TryCreate(Options(), folder.path()).status();
+    EXPECT_EQ(status.code(), code) << status;
+    EXPECT_NE(Message(status).find(says), std::string::npos) << status;
+  };
+  refuse("vocab_size", 97, absl::StatusCode::kDataLoss, "model.embed_tokens.weight");
+  refuse("intermediate_size", 64, absl::StatusCode::kDataLoss, "model.layers.0.mlp.gate_proj");
+  refuse("num_hidden_layers", 3, absl::StatusCode::kNotFound, "model.layers.2.");
+  refuse("attention_bias", true, absl::StatusCode::kNotFound, "self_attn.q_proj.bias");
+  refuse("architectures", Json::array({"MambaForCausalLM"}), absl::StatusCode::kUnimplemented,
+         "MambaForCausalLM");
+}
+
+}  // namespace
+}  // namespace bitdial::engine
