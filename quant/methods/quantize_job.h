@@ -29,7 +29,7 @@ absl::StatusOr<BitRange> ParseBitRange(const std::string& text);
 struct QuantizeOptions {
   std::string output;             // folder to make
   std::string method = "anybcq";  // a name of AllMethods()
-  BitRange bits;
+  BitRange bits = {};
   // Weights along in_features that share a scale; a multiple of 32. 0: the largest of 128, 64, 32
   // that divides the tensor's in_features.
   int64_t group_size = 0;
@@ -38,7 +38,7 @@ struct QuantizeOptions {
   // quarter of the bytes.
   int embed_bits = 8;
   int head_bits = 8;
-  std::vector<TensorOverride> overrides;  // the last one that matches a name wins
+  std::vector<TensorOverride> overrides = {};  // the last one that matches a name wins
   bool overwrite = false;  // replace an existing output folder, in one step, when all is written
 };
 

@@ -83,9 +83,16 @@ void AnyBcqSolver::StartUniform(double clip) {
 
 void AnyBcqSolver::StartProgressive() {
   chain_.error = HUGE_VAL;
-  TryBase(GreedyScales(group_, bits_.min));
-  for (const double clip : {1.0, 0.8, 0.6, 0.45}) TryBase(UniformGrid(bits_.min, clip));
-  for (int plane = bits_.min; plane < bits_.max; ++plane) AddPlane(plane);
+  int plane = bits_.min;
+  if (bits_.min == 1) {  // the best single cut is the optimum: the first plane over a base of none
+    chain_.scales = {};
+    chain_.partition = {{0, group_.size(), 0}};
+    plane = 0;
+  } else {
+    TryBase(GreedyScales(group_, bits_.min));
+    for (const double clip : {1.0, 0.8, 0.6, 0.45}) TryBase(UniformGrid(bits_.min, clip));
+  }
+  for (; plane < bits_.max; ++plane) AddPlane(plane);
   RefineJointly(chain_.partition);
 }
 
