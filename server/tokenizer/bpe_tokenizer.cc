@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "server/tokenizer/byte_alphabet.h"
 #include "server/tokenizer/utf8.h"
 
@@ -73,6 +75,24 @@ absl::StatusOr<BpeMerges> IndexMerges(
   return indexed;
 }
 
+// True when a space mark follows something else in `token`.
+bool HasSpaceInside(std::string_view token) {
+  while (token.starts_with(kSpaceMark)) token.remove_prefix(kSpaceMark.size());
+  return token.find(kSpaceMark) != std::string_view::npos;
+}
+
+// Words that begin with their space marks: no merge of a vocabulary without HasSpaceInside crosses
+// their ends.
+void CutAtSpaces(std::string_view text, std::vector<std::string_view>* words) {
+  while (!text.empty()) {
+    size_t end = 0;
+    while (text.substr(end).starts_with(kSpaceMark)) end += kSpaceMark.size();
+    end = std::min(text.find(kSpaceMark, end), text.size());
+    words->push_back(text.substr(0, end));
+    text.remove_prefix(end);
+  }
+}
+
 absl::Status AddTokens(const std::vector<AddedToken>& added, std::vector<std::string>* tokens) {
   for (const AddedToken& token : added) {
     if (token.id < 0 || static_cast<size_t>(token.id) >= kMaxTokens) {
@@ -138,6 +158,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> BpeTokenizer::Make(BpeSpec spec) {
   tokenizer->unknown_id_ = spec.unknown_id;
   tokenizer->pre_tokenizer_ = std::move(pre_tokenizer);
   tokenizer->merges_ = std::move(merges);
+  tokenizer->cuts_at_spaces_ = !is_bytes && ids.contains(std::string(kSpaceMark)) &&
+                               std::none_of(spec.tokens.begin(), spec.tokens.end(), HasSpaceInside);
   for (unsigned byte = 0; byte < 256; ++byte) {
     const std::string token =
         is_bytes ? ByteCharacter(static_cast<uint8_t>(byte)) : fmt::format("<0x{:02X}>", byte);
@@ -199,7 +221,11 @@ absl::Status BpeTokenizer::EncodePlain(std::string_view text, std::vector<int32_
     text = changed;
   }
   std::vector<std::string_view> words;
-  BITDIAL_RETURN_IF_ERROR(pre_tokenizer_.Split(text, &words));
+  if (cuts_at_spaces_) {
+    CutAtSpaces(text, &words);
+  } else {
+    BITDIAL_RETURN_IF_ERROR(pre_tokenizer_.Split(text, &words));
+  }
   std::vector<int32_t> symbols;
   for (const std::string_view word : words) {
     if (ignore_merges_) {

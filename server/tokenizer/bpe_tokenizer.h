@@ -54,6 +54,7 @@ class BpeTokenizer final : public TokenizerBase {
 
   BpeSpec::Alphabet alphabet_ = BpeSpec::Alphabet::kBytes;
   bool ignore_merges_ = false, fuse_unknown_ = false, space_prefix_ = false;
+  bool cuts_at_spaces_ = false;  // kCharacters: no token has a space mark after something else
   std::optional<int32_t> unknown_id_;
   PreTokenizer pre_tokenizer_;
   BpeMerges merges_;

@@ -46,11 +46,12 @@ absl::StatusOr<PreTokenizer> PreTokenizer::Make(const std::vector<std::string>& 
 absl::Status PreTokenizer::Split(std::string_view text,
                                  std::vector<std::string_view>* words) const {
   std::vector<std::string_view> pieces = {text}, next;
+  Regex::Scratch scratch;
   for (const Regex& cut : cuts_) {
     next.clear();
     for (const std::string_view piece : pieces) {
       size_t done = 0;
-      BITDIAL_RETURN_IF_ERROR(cut.ForEachMatch(piece, [&](size_t begin, size_t end) {
+      BITDIAL_RETURN_IF_ERROR(cut.ForEachMatch(piece, &scratch, [&](size_t begin, size_t end) {
         if (begin > done) next.push_back(piece.substr(done, begin - done));
         next.push_back(piece.substr(begin, end - begin));
         done = end;

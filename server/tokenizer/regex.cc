@@ -44,29 +44,6 @@ std::string MessageOf(int error) {
   return reinterpret_cast<const char*>(buffer);
 }
 
-struct MatchState {
-  explicit MatchState(const pcre2_code* code)
-      : data(pcre2_match_data_create_from_pattern(code, nullptr)),
-        context(pcre2_match_context_create(nullptr)),
-        stack(pcre2_jit_stack_create(kJitStackMin, kJitStackMax, nullptr)) {
-    if (context == nullptr) return;
-    pcre2_set_match_limit(context, kMatchLimit);
-    pcre2_set_heap_limit(context, kHeapLimitKiB);
-    pcre2_jit_stack_assign(context, nullptr, stack);
-  }
-  ~MatchState() {
-    pcre2_jit_stack_free(stack);
-    pcre2_match_context_free(context);
-    pcre2_match_data_free(data);
-  }
-  MatchState(const MatchState&) = delete;
-  MatchState& operator=(const MatchState&) = delete;
-
-  pcre2_match_data* data;
-  pcre2_match_context* context;
-  pcre2_jit_stack* stack;
-};
-
 }  // namespace
 
 struct Regex::Code {
@@ -76,6 +53,33 @@ struct Regex::Code {
   Code& operator=(const Code&) = delete;
   pcre2_code* code;
 };
+
+struct Regex::Scratch::State {
+  // The patterns capture nothing: one pair, the match itself.
+  State()
+      : data(pcre2_match_data_create(1, nullptr)),
+        context(pcre2_match_context_create(nullptr)),
+        stack(pcre2_jit_stack_create(kJitStackMin, kJitStackMax, nullptr)) {
+    if (context == nullptr) return;
+    pcre2_set_match_limit(context, kMatchLimit);
+    pcre2_set_heap_limit(context, kHeapLimitKiB);
+    pcre2_jit_stack_assign(context, nullptr, stack);
+  }
+  ~State() {
+    pcre2_jit_stack_free(stack);
+    pcre2_match_context_free(context);
+    pcre2_match_data_free(data);
+  }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+
+  pcre2_match_data* data;
+  pcre2_match_context* context;
+  pcre2_jit_stack* stack;
+};
+
+Regex::Scratch::Scratch() : state_(std::make_unique<State>()) {}
+Regex::Scratch::~Scratch() = default;
 
 absl::StatusOr<Regex> Regex::Compile(const std::string& pattern) {
   const std::string translated = WithUnicodeSpaces(pattern);
@@ -93,9 +97,9 @@ absl::StatusOr<Regex> Regex::Compile(const std::string& pattern) {
   return Regex(std::make_shared<const Code>(code));
 }
 
-absl::Status Regex::ForEachMatch(std::string_view text,
+absl::Status Regex::ForEachMatch(std::string_view text, Scratch* scratch,
                                  const std::function<void(size_t, size_t)>& fn) const {
-  MatchState state(code_->code);
+  const Scratch::State& state = *scratch->state_;
   if (state.data == nullptr || state.context == nullptr)
     return ResourceExhausted("no memory for a regex match");
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());

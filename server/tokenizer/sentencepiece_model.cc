@@ -4,6 +4,7 @@
 #include <sentencepiece_model.pb.h>
 #include <sentencepiece_processor.h>
 
+#include <algorithm>
 #include <cmath>
 #include <exception>
 #include <unordered_set>
@@ -18,6 +19,26 @@ constexpr size_t kMaxModelBytes = 64u << 20;
 constexpr int kMaxPieces = 4 << 20;
 // Bounds the recursion with which the library splits UNUSED pieces again.
 constexpr size_t kMaxPieceBytes = 1024;
+
+constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
+constexpr size_t kChunkBytes = 4096;
+
+// True when a space or its mark follows something else in `piece`.
+bool HasSpaceInside(std::string_view piece) {
+  while (piece.starts_with(kSpaceMark)) piece.remove_prefix(kSpaceMark.size());
+  return piece.find(kSpaceMark) != std::string_view::npos ||
+         piece.find(' ') != std::string_view::npos;
+}
+
+// The first space from kChunkBytes on that follows what is no space and that something follows;
+// else text.size().
+size_t FindCut(std::string_view text) {
+  for (size_t i = kChunkBytes; i + 1 < text.size(); ++i) {
+    const std::string_view before = text.substr(0, i);
+    if (text[i] == ' ' && !before.ends_with(' ') && !before.ends_with(kSpaceMark)) return i;
+  }
+  return text.size();
+}
 
 std::string FindPieceError(const sentencepiece::ModelProto& proto) {
   if (proto.pieces_size() < 1 || proto.pieces_size() > kMaxPieces) {
@@ -123,6 +144,7 @@ std::string SentencePieceModel::Load() {
   };
   bos_id_ = control(proto.trainer_spec().bos_piece(), proto.trainer_spec().bos_id());
   eos_id_ = control(proto.trainer_spec().eos_piece(), proto.trainer_spec().eos_id());
+  can_cut_at_spaces_ = CanCutAtSpaces();
   try {
     const auto status = impl_->processor.Load(std::move(impl_->proto));
     return status.ok() ? "" : std::string(status.message());
@@ -131,11 +153,35 @@ std::string SentencePieceModel::Load() {
   }
 }
 
+// The library merges a whole text as one word, which takes seconds for a megabyte. Text may be cut
+// before a space when no piece crosses such a place and every chunk then gets back the one space
+// that was cut away as its dummy prefix.
+bool SentencePieceModel::CanCutAtSpaces() const {
+  const sentencepiece::ModelProto& proto = *impl_->proto;
+  const bool only_marks_spaces = options_.add_dummy_prefix && !options_.remove_extra_whitespaces &&
+                                 proto.normalizer_spec().escape_whitespaces() &&
+                                 proto.normalizer_spec().precompiled_charsmap().empty() &&
+                                 !proto.trainer_spec().treat_whitespace_as_suffix();
+  // Unigram adds up scores over the text, where rounding could make another best path of a chunk.
+  if (!only_marks_spaces || proto.trainer_spec().model_type() != sentencepiece::TrainerSpec::BPE)
+    return false;
+  bool has_mark = false;
+  for (const Piece& piece : pieces_) {
+    has_mark |= piece.text == kSpaceMark && piece.type == Type::kNormal;
+    if (HasSpaceInside(piece.text)) return false;
+  }
+  return has_mark;
+}
+
 std::string SentencePieceModel::Encode(std::string_view text, std::vector<int32_t>* ids) const {
   std::vector<int> encoded;
-  const auto status = impl_->processor.Encode(text, &encoded);
-  if (!status.ok()) return status.message();
-  ids->insert(ids->end(), encoded.begin(), encoded.end());
+  while (!text.empty()) {
+    const size_t cut = can_cut_at_spaces_ ? FindCut(text) : text.size();
+    const auto status = impl_->processor.Encode(text.substr(0, cut), &encoded);
+    if (!status.ok()) return status.message();
+    ids->insert(ids->end(), encoded.begin(), encoded.end());
+    text.remove_prefix(std::min(cut + 1, text.size()));
+  }
   return "";
 }
 

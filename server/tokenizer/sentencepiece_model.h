@@ -61,12 +61,14 @@ class SentencePieceModel {
   struct Impl;
   SentencePieceModel();
   std::string Load();
+  bool CanCutAtSpaces() const;
 
   std::unique_ptr<Impl> impl_;
   std::vector<Piece> pieces_;
   Options options_;
   std::string unknown_surface_;
   int32_t bos_id_ = -1, eos_id_ = -1;
+  bool can_cut_at_spaces_ = false;
 };
 
 }  // namespace bitdial::server

@@ -1,0 +1,314 @@
+// Tokenizer files that are damaged, hostile or beyond what we have.
+#include "server/tokenizer/tokenizer_files.h"
+
+#include <cmath>
+
+#include "server/tokenizer/charsmap.h"
+#include "server/tokenizer/sentencepiece_model.h"
+#include "tests/server/tokenizer_testing.h"
+
+namespace bitdial::server {
+namespace {
+
+using ::testing::HasSubstr;
+
+Json GoldenModel(const char* name) {
+  return ReadGolden(GoldenPath(std::string("tokenizer/") + name + "/tokenizer.json"));
+}
+
+struct Refusal {
+  const char* what;  // JSON pointer
+  Json value;        // put there
+  absl::StatusCode code;
+  const char* message;
+};
+
+void ExpectRefused(const Json& original, const Refusal& refusal) {
+  SCOPED_TRACE(refusal.what + refusal.value.dump());
+  Json changed = original;
+  changed[Json::json_pointer(refusal.what)] = refusal.value;
+  const auto tokenizer = TokenizerFromJson(changed, {}, "tokenizer.json");
+  EXPECT_EQ(tokenizer.status().code(), refusal.code) << tokenizer.status();
+  EXPECT_THAT(std::string(tokenizer.status().message()), HasSubstr(refusal.message));
+}
+
+TEST(TokenizerJsonTest, RefusesWhatItDoesNotHaveByName) {
+  const Json model = GoldenModel("smollm");
+  constexpr auto kUnimplemented = absl::StatusCode::kUnimplemented;
+  const Json split = {
+      {"type", "Split"}, {"behavior", "Isolated"}, {"pattern", {{"Regex", "\\w+"}}}};
+  const Refusal refusals[] = {
+      {"/model/type", "Unigram", kUnimplemented, "model type \"Unigram\""},
+      {"/model/dropout", 0.1, kUnimplemented, "dropout is 0.1"},
+      {"/model/continuing_subword_prefix", "##", kUnimplemented, "continuing_subword_prefix"},
+      {"/model/end_of_word_suffix", "</w>", kUnimplemented, "end_of_word_suffix"},
+      {"/normalizer", {{"type", "NFC"}}, kUnimplemented, "NFC"},
+      {"/pre_tokenizer", {{"type", "Whitespace"}}, kUnimplemented, "\"Whitespace\""},
+      {"/pre_tokenizer", split, kUnimplemented, "\\w+"},
+      {"/pre_tokenizer/pretokenizers/0/type", "Punctuation", kUnimplemented, "\"Punctuation\""},
+      {"/pre_tokenizer/pretokenizers/1/add_prefix_space", true, kUnimplemented, "add_prefix_space"},
+      {"/post_processor", {{"type", "RobertaProcessing"}}, kUnimplemented, "\"RobertaProcessing\""},
+      {"/decoder", {{"type", "WordPiece"}}, kUnimplemented, "\"WordPiece\""},
+      {"/added_tokens/0/single_word", true, kUnimplemented, "single_word"},
+  };
+  for (const Refusal& refusal : refusals) ExpectRefused(model, refusal);
+}
+
+TEST(TokenizerJsonTest, RefusesWhatIsMalformed) {
+  const Json model = GoldenModel("llama3");
+  constexpr auto kDataLoss = absl::StatusCode::kDataLoss;
+  const Json bad_template = {{"type", "TemplateProcessing"},
+                             {"single", Json::array({{{"SpecialToken", {{"id", "x"}}}}})}};
+  const Refusal refusals[] = {
+      {"/model", nullptr, kDataLoss, "no model"},
+      {"/model/vocab", Json::array(), kDataLoss, "vocab"},
+      {"/model/vocab/a", -1, kDataLoss, "has id -1"},
+      {"/model/vocab/a", "1", kDataLoss, "has id"},
+      {"/model/vocab/a", 1.5, kDataLoss, "has id 1.5"},
+      {"/model/vocab/a", uint64_t{1} << 63, kDataLoss, "has id"},
+      {"/model/vocab/a", 4000000000, kDataLoss, "has id"},
+      {"/model/vocab/a", 0, kDataLoss, "have one id"},
+      {"/model/merges", "a b", kDataLoss, "merges"},
+      {"/model/merges/0", "ab", kDataLoss, "expected two tokens"},
+      {"/model/merges/0", "a b c", kDataLoss, "expected two tokens"},
+      {"/model/merges/0", Json::array({"a"}), kDataLoss, "expected two tokens"},
+      {"/model/merges/0", "nosuch token", kDataLoss, "is no token"},
+      {"/model/ignore_merges", "yes", kDataLoss, "ignore_merges"},
+      {"/added_tokens", 1, kDataLoss, "added_tokens is no list"},
+      {"/added_tokens/0/id", -5, kDataLoss, "id"},
+      {"/added_tokens/0/id", 1 << 30, kDataLoss, "id"},
+      {"/added_tokens/0/id", 0, kDataLoss, "the vocabulary has"},
+      {"/added_tokens/0/content", "", kDataLoss, "no content"},
+      {"/post_processor", bad_template, kDataLoss, "names no special token"},
+      {"/pre_tokenizer/pretokenizers", 3, kDataLoss, "pretokenizers"},
+  };
+  for (const Refusal& refusal : refusals) ExpectRefused(model, refusal);
+}
+
+TEST(TokenizerJsonTest, TemplateIdsMustExist) {
+  Json model = GoldenModel("llama3");
+  model[Json::json_pointer("/post_processor/processors/1/special_tokens/<|begin_of_text|>/ids/0")] =
+      99999;
+  EXPECT_EQ(TokenizerFromJson(model, {}, "x").status().code(), absl::StatusCode::kDataLoss);
+}
+
+// Bytes changed anywhere: an answer or an error, and the answer works.
+template <typename Load>
+void Mutate(const std::string& original, size_t num_rounds, size_t* num_loaded, const Load& load) {
+  std::mt19937_64 random(11);
+  for (size_t round = 0; round < num_rounds; ++round) {
+    std::string bytes = original;
+    if (round % 3 == 0) bytes.resize(random() % bytes.size());
+    for (uint64_t flips = round % 3 == 0 ? 0 : 1 + random() % 4; flips > 0; --flips) {
+      char& byte = bytes[random() % bytes.size()];
+      byte = round % 3 == 1 ? static_cast<char>(byte ^ (1 << (random() % 8)))
+                            : static_cast<char>(random());
+    }
+    const std::unique_ptr<Tokenizer> tokenizer = load(bytes);
+    if (tokenizer == nullptr) continue;
+    ++*num_loaded;
+    const auto ids = tokenizer->Encode("The server reads\n 123 <|endoftext|> 你好 ﬁ … AAA", {});
+    if (ids.ok()) tokenizer->Decode(*ids);
+    ExpectStreamsAsDecoded(*tokenizer, round);
+  }
+}
+
+TEST(MutationTest, TokenizerJson) {
+  size_t num_loaded = 0;
+  Mutate(ReadText(GoldenPath("tokenizer/llama3/tokenizer.json")), 200, &num_loaded,
+         [](const std::string& bytes) {
+           const auto json = ParseJson(bytes, "mutated");
+           if (!json.ok()) return std::unique_ptr<Tokenizer>();
+           auto tokenizer = TokenizerFromJson(*json, {}, "mutated");
+           return tokenizer.ok() ? *std::move(tokenizer) : nullptr;
+         });
+  std::printf("tokenizer.json: %zu of 200 mutations still load\n", num_loaded);
+}
+
+TEST(MutationTest, SentencePiece) {
+  for (const char* name : {"spm_bpe", "spm_unigram"}) {
+    size_t num_loaded = 0;
+    Mutate(ReadText(GoldenPath(std::string("tokenizer/") + name + "/tokenizer.model")), 400,
+           &num_loaded, [](const std::string& bytes) {
+             auto tokenizer = TokenizerFromSentencePiece(bytes, {}, "mutated");
+             return tokenizer.ok() ? *std::move(tokenizer) : nullptr;
+           });
+    std::printf("%s: %zu of 400 mutations still load\n", name, num_loaded);
+  }
+}
+
+// A double array of 768 units whose root state is 256: byte c is looked up in unit 256 ^ c.
+class CharsmapBuilder {
+ public:
+  CharsmapBuilder() : units_(768, 0x80000000u) { units_[0] = 256u << 10; }
+  std::vector<uint32_t>& units() { return units_; }
+
+  // Byte c of the root leads to `state`.
+  void Lead(uint8_t c, bool has_leaf, uint32_t state) {
+    units_[256 ^ c] = c | (has_leaf ? 1u << 8 : 0) | ((state ^ 256 ^ c) << 10);
+  }
+  std::string Build(const std::string& replacements = std::string("x\0", 2)) const {
+    const uint32_t bytes = static_cast<uint32_t>(units_.size() * 4);
+    std::string blob(reinterpret_cast<const char*>(&bytes), 4);
+    blob.append(reinterpret_cast<const char*>(units_.data()), bytes);
+    return blob + replacements;
+  }
+
+ private:
+  std::vector<uint32_t> units_;
+};
+
+TEST(CharsmapTest, TakesAGoodMap) {
+  CharsmapBuilder map;
+  map.Lead('a', true, 512);  // whose own unit is the value, 0
+  EXPECT_EQ(FindCharsmapError(map.Build()), "");
+  EXPECT_EQ(FindCharsmapError(""), "");
+}
+
+TEST(CharsmapTest, FindsWhatWouldReadOutOfBounds) {
+  CharsmapBuilder outside;
+  outside.Lead('a', false, 1 << 20);
+  EXPECT_THAT(FindCharsmapError(outside.Build()), HasSubstr("outside the double array"));
+
+  CharsmapBuilder root;
+  root.units()[0] = (1u << 20) << 10;
+  EXPECT_THAT(FindCharsmapError(root.Build()), HasSubstr("outside the double array"));
+
+  CharsmapBuilder value;
+  value.Lead('a', true, 512);
+  value.units()[512] = 0x80000000u | 1000;
+  EXPECT_THAT(FindCharsmapError(value.Build()), HasSubstr("value 1000"));
+
+  CharsmapBuilder cycle;  // "aaaa..." matches for ever
+  cycle.Lead('a', true, 256);
+  EXPECT_THAT(FindCharsmapError(cycle.Build()), HasSubstr("cycle"));
+
+  CharsmapBuilder good;
+  EXPECT_THAT(FindCharsmapError(good.Build("x")), HasSubstr("NUL"));
+  EXPECT_THAT(FindCharsmapError(good.Build(std::string("\xff\0", 2))), HasSubstr("UTF-8"));
+  EXPECT_THAT(FindCharsmapError(good.Build(std::string(300, 'x') + '\0')), HasSubstr("300 bytes"));
+  EXPECT_THAT(FindCharsmapError(good.Build("")), HasSubstr("in a map of"));
+  EXPECT_THAT(FindCharsmapError(good.Build().substr(0, 100)), HasSubstr("in a map of"));
+  EXPECT_NE(FindCharsmapError("abc"), "");
+  EXPECT_NE(FindCharsmapError(std::string("\xff\xff\xff\xff", 4) + "abc"), "");
+}
+
+TEST(SentencePieceModelTest, RefusesBadPieces) {
+  using Type = SentencePieceModel::Type;
+  const std::vector<SentencePieceModel::Piece> good = {{"<unk>", 0, Type::kUnknown},
+                                                       {"a", -1, Type::kNormal}};
+  std::string error;
+  EXPECT_NE(SentencePieceModel::FromPieces(good, {}, &error), nullptr) << error;
+  const std::pair<SentencePieceModel::Piece, const char*> cases[] = {
+      {{"a", -2, Type::kNormal}, "twice"},
+      {{"", -2, Type::kNormal}, "0 bytes"},
+      {{std::string(2000, 'x'), -2, Type::kNormal}, "2000 bytes"},
+      {{std::string("b\0c", 3), -2, Type::kNormal}, "NUL"},
+      {{"\xff", -2, Type::kNormal}, "UTF-8"},
+      {{"b", std::nanf(""), Type::kNormal}, "finite"},
+      {{"<unk2>", 0, Type::kUnknown}, "unk"},
+      {{"<0xZZ>", 0, Type::kByte}, "invalid"},
+  };
+  for (const auto& [piece, message] : cases) {
+    auto pieces = good;
+    pieces.push_back(piece);
+    EXPECT_EQ(SentencePieceModel::FromPieces(pieces, {}, &error), nullptr);
+    EXPECT_THAT(error, HasSubstr(message));
+  }
+}
+
+// Our streaming detokenizer against the library's own decoder, on ids of every kind.
+TEST(SentencePieceModelTest, DecodesAsTheLibraryDoes) {
+  for (const char* name : {"spm_bpe", "spm_unigram"}) {
+    const std::string bytes =
+        ReadText(GoldenPath(std::string("tokenizer/") + name + "/tokenizer.model"));
+    std::string error;
+    const auto model = SentencePieceModel::Parse(bytes, &error);
+    ASSERT_NE(model, nullptr) << error;
+    const auto tokenizer = TokenizerFromSentencePiece(bytes, {}, name);
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+    std::mt19937_64 random(3);
+    for (int round = 0; round < 2000; ++round) {
+      std::vector<int32_t> ids(random() % 12);
+      for (int32_t& id : ids) id = static_cast<int32_t>(random() % model->pieces().size());
+      ASSERT_EQ((*tokenizer)->Decode(ids), model->Decode(ids)) << ::testing::PrintToString(ids);
+    }
+  }
+}
+
+// Long texts are cut into chunks at spaces: the ids must be those of the text in one, which a piece
+// that crosses a space enforces without ever being used.
+TEST(SentencePieceModelTest, ChunksChangeNothing) {
+  using Type = SentencePieceModel::Type;
+  std::string error;
+  const auto trained =
+      SentencePieceModel::Parse(ReadText(GoldenPath("tokenizer/spm_bpe/tokenizer.model")), &error);
+  ASSERT_NE(trained, nullptr) << error;
+  auto pieces = trained->pieces();
+  const auto in_chunks = SentencePieceModel::FromPieces(pieces, {}, &error);
+  ASSERT_NE(in_chunks, nullptr) << error;
+  pieces.push_back({"zz\xE2\x96\x81zz", -1e6f, Type::kNormal});
+  const auto in_one = SentencePieceModel::FromPieces(pieces, {}, &error);
+  ASSERT_NE(in_one, nullptr) << error;
+
+  std::mt19937_64 random(5);
+  const std::string units[] = {"the server",     " ", " ",    "  ", "\xE2\x96\x81", "reads", "\n",
+                               " \xE2\x96\x81 ", "é", "<sep>"};
+  for (int round = 0; round < 50; ++round) {
+    std::string text;
+    while (text.size() < 20000) text += units[random() % std::size(units)];
+    if (round % 2 == 0) text += "   ";
+    std::vector<int32_t> expected, got;
+    ASSERT_EQ(in_one->Encode(text, &expected), "");
+    ASSERT_EQ(in_chunks->Encode(text, &got), "");
+    ASSERT_EQ(got, expected) << round;
+  }
+}
+
+TEST(LoadTest, SaysWhatItLookedFor) {
+  const TemporaryFolder folder;
+  const auto empty = Tokenizer::Load(folder.path());
+  EXPECT_EQ(empty.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(empty.status().message()),
+              HasSubstr("tokenizer.json, tokenizer.model, vocab.gguf"));
+  EXPECT_EQ(Tokenizer::Load(folder.path() + "/nosuch").status().code(),
+            absl::StatusCode::kNotFound);
+}
+
+TEST(LoadTest, FallsBackToTheSentencePieceFormOfTheSameTokenizer) {
+  const TemporaryFolder folder;
+  Json model = GoldenModel("gpt2");
+  model["pre_tokenizer"] = {{"type", "Metaspace"}};
+  folder.Write("tokenizer.json", model.dump());
+  EXPECT_EQ(Tokenizer::Load(folder.path()).status().code(), absl::StatusCode::kUnimplemented);
+  folder.Copy(GoldenPath("tokenizer/spm_bpe/tokenizer.model"), "tokenizer.model");
+  const auto tokenizer = LoadOrFail(folder.path());
+  ASSERT_NE(tokenizer, nullptr);
+  EXPECT_EQ(tokenizer->kind(), "sentencepiece");
+}
+
+TEST(LoadTest, ReadsTokenizerConfig) {
+  const TemporaryFolder folder;
+  folder.Copy(GoldenPath("tokenizer/spm_bpe/tokenizer.model"), "tokenizer.model");
+  folder.Write("tokenizer_config.json",
+               R"({"add_bos_token": false, "add_eos_token": true, "eos_token": "<|end|>",
+      "chat_template": [{"name": "other", "template": "no"}, {"name": "default", "template": "yes"}],
+      "added_tokens_decoder": {"900": {"content": "<|end|>", "special": true},
+                               "901": {"content": "<tool>", "special": false}}})");
+  const auto tokenizer = LoadOrFail(folder.path());
+  ASSERT_NE(tokenizer, nullptr);
+  EXPECT_EQ(tokenizer->chat_template(), "yes");
+  EXPECT_EQ(tokenizer->vocab_size(), 902);
+  EXPECT_EQ(tokenizer->eos_ids(), std::vector<int32_t>{900});
+  EXPECT_EQ(Ids(*tokenizer, "", {}), std::vector<int32_t>{900});
+  EXPECT_EQ(Ids(*tokenizer, "<tool><|end|>", kNothingAdded), (std::vector<int32_t>{901, 900}));
+  EXPECT_EQ(Ids(*tokenizer, "<tool>", kPlainText), std::vector<int32_t>{901});
+  EXPECT_EQ(tokenizer->Decode({900, 901}), "<tool>");
+  folder.Write("tokenizer_config.json", R"({"added_tokens_decoder": {"3": {"content": "wrong"}}})");
+  EXPECT_EQ(Tokenizer::Load(folder.path()).status().code(), absl::StatusCode::kDataLoss);
+  folder.Write("tokenizer_config.json", R"({"add_bos_token": "yes"})");
+  EXPECT_EQ(Tokenizer::Load(folder.path()).status().code(), absl::StatusCode::kDataLoss);
+}
+
+}  // namespace
+}  // namespace bitdial::server

@@ -1,0 +1,204 @@
+// Every tokenizer against other people's vectors on real vocabularies (shared data).
+#include "tests/server/tokenizer_testing.h"
+
+namespace bitdial::server {
+namespace {
+
+struct Tally {
+  size_t run = 0, skipped = 0;
+  void Print(const std::string& name) const {
+    std::printf("%s: %zu run, %zu skipped\n", name.c_str(), run, skipped);
+  }
+};
+
+std::vector<std::string> SplitBy(const std::string& text, const std::string& separator) {
+  std::vector<std::string> parts;
+  for (size_t begin = 0;;) {
+    const size_t end = text.find(separator, begin);
+    parts.push_back(text.substr(begin, end - begin));
+    if (end == std::string::npos) return parts;
+    begin = end + separator.size();
+  }
+}
+
+std::vector<int32_t> ParseIds(const std::string& line) {
+  std::vector<int32_t> ids;
+  for (size_t ofs = 0; ofs < line.size();) {
+    if (std::isdigit(static_cast<unsigned char>(line[ofs])) == 0) {
+      ++ofs;
+      continue;
+    }
+    size_t length = 0;
+    ids.push_back(std::stoi(line.substr(ofs), &length));
+    ofs += length;
+  }
+  return ids;
+}
+
+// Strings from NAME.inp, ids from NAME.out (llama.cpp's format).
+Tally ExpectGgmlVectors(const Tokenizer& tokenizer, const std::string& name) {
+  const auto inputs = testing::SharedData("vectors/ggml-vocab/ggml-vocab-" + name + ".gguf.inp");
+  const auto outputs = testing::SharedData("vectors/ggml-vocab/ggml-vocab-" + name + ".gguf.out");
+  EXPECT_TRUE(inputs && outputs);
+  Tally tally;
+  if (!inputs || !outputs) return tally;
+  const std::vector<std::string> texts = SplitBy(ReadText(*inputs), "\n__ggml_vocab_test__\n");
+  const std::vector<std::string> lines = SplitBy(ReadText(*outputs), "\n");
+  EXPECT_GE(lines.size(), texts.size());
+  for (size_t i = 0; i < texts.size() && i < lines.size(); ++i) {
+    EXPECT_EQ(Ids(tokenizer, texts[i], kPlainText), ParseIds(lines[i]))
+        << name << " " << i << ": " << ::testing::PrintToString(texts[i]);
+    ++tally.run;
+  }
+  EXPECT_GT(tally.run, 40u);
+  return tally;
+}
+
+struct GgmlCase {
+  const char* vectors;
+  const char* tokenizer;
+};
+class GgmlVectorsTest : public ::testing::TestWithParam<GgmlCase> {};
+
+TEST_P(GgmlVectorsTest, Agrees) {
+  const auto path = testing::SharedData(GetParam().tokenizer);
+  if (!path) GTEST_SKIP() << "SKIPPED: " << GetParam().tokenizer << " needs shared data";
+  const auto tokenizer = LoadOrFail(*path);
+  ASSERT_NE(tokenizer, nullptr);
+  ExpectGgmlVectors(*tokenizer, GetParam().vectors)
+      .Print(std::string(GetParam().vectors) + " by " + GetParam().tokenizer);
+  ExpectStreamsAsDecoded(*tokenizer, 4);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, GgmlVectorsTest,
+    ::testing::Values(GgmlCase{"gpt-2", "tokenizers/ggml-vocab/ggml-vocab-gpt-2.gguf"},
+                      GgmlCase{"gpt-2", "tokenizers/hf_json/gpt2.tokenizer.json"},
+                      GgmlCase{"gpt-2", "tokenizers/gpt2"},
+                      GgmlCase{"llama-bpe", "tokenizers/llama3"},
+                      GgmlCase{"llama-spm", "tokenizers/ggml-vocab/ggml-vocab-llama-spm.gguf"},
+                      GgmlCase{"llama-spm", "tokenizers/llama2/tokenizer.model"},
+                      GgmlCase{"llama-spm", "tokenizers/hf_json/llama2.tokenizer.json"},
+                      GgmlCase{"phi-3", "tokenizers/ggml-vocab/ggml-vocab-phi-3.gguf"}));
+
+TEST(GgmlVectorsTest, MptIsTheOnlyOneLeftOut) {
+  if (!testing::SharedData("vectors/ggml-vocab"))
+    GTEST_SKIP() << "SKIPPED: vectors/ggml-vocab needs shared data";
+  std::printf("mpt: 0 run, 47 skipped (its vocabulary is not in the shared data)\n");
+}
+
+// metaseq's OPT tokenizer, as a Hugging Face folder of its time would have it.
+std::unique_ptr<Tokenizer> LoadOpt(const TemporaryFolder& folder) {
+  const auto vocab = testing::SharedData("tokenizers/opt/gpt2-vocab.json");
+  const auto merges = testing::SharedData("tokenizers/opt/gpt2-merges.txt");
+  if (!vocab || !merges) return nullptr;
+  folder.Copy(*vocab, "vocab.json");
+  folder.Copy(*merges, "merges.txt");
+  folder.Write(
+      "tokenizer_config.json",
+      R"({"tokenizer_class": "GPT2Tokenizer", "add_bos_token": true, "add_prefix_space": false,
+                   "bos_token": {"content": "</s>"}, "eos_token": "</s>", "unk_token": "</s>", "pad_token": "<pad>"})");
+  return LoadOrFail(folder.path());
+}
+
+TEST(OptTest, AgreesWithRobertaVectors) {
+  const TemporaryFolder folder;
+  const auto tokenizer = LoadOpt(folder);
+  if (tokenizer == nullptr) GTEST_SKIP() << "SKIPPED: OPT vectors need shared data";
+  EXPECT_EQ(Ids(*tokenizer, "", {}), std::vector<int32_t>{2});  // BOS is </s>, no EOS
+  ExpectGgmlVectors(*tokenizer, "roberta-bpe").Print("roberta-bpe by OPT");
+}
+
+// The published ids are of texts we do not have: decoding and encoding again must give them back.
+TEST(OptTest, PublishedIdsComeBack) {
+  const TemporaryFolder folder;
+  const auto tokenizer = LoadOpt(folder);
+  if (tokenizer == nullptr) GTEST_SKIP() << "SKIPPED: OPT vectors need shared data";
+  for (const char* name : {"mixed", "small", "utf8"}) {
+    const auto path = testing::SharedData(std::string("vectors/opt/") + name + "_tokens_opt.txt");
+    ASSERT_TRUE(path);
+    Tally tally;
+    for (const std::string& line : SplitBy(ReadText(*path), "\n")) {
+      const std::vector<int32_t> ids = ParseIds(line);
+      if (ids.empty()) {
+        tally.skipped += line.find("SKIP") != std::string::npos ? 1 : 0;
+        continue;
+      }
+      EXPECT_EQ(Ids(*tokenizer, tokenizer->Decode(ids), kPlainText), ids);
+      ++tally.run;
+    }
+    EXPECT_GT(tally.run, 0u);
+    tally.Print(std::string("opt/") + name + " (SKIP: lines the file itself leaves out)");
+  }
+}
+
+TEST(SentencePieceVectorsTest, Agrees) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"spm/llama2.jsonl", "tokenizers/llama2/tokenizer.model"},
+      {"spm/llama2.jsonl", "tokenizers/ggml-vocab/ggml-vocab-llama-spm.gguf"},
+      {"spm/tok512.jsonl", "models/stories260K/tok512.model"},
+  };
+  for (const auto& [vectors, file] : cases) {
+    const auto vectors_path = testing::SharedData(std::string("vectors/") + vectors);
+    const auto path = testing::SharedData(file);
+    if (!vectors_path || !path) GTEST_SKIP() << "SKIPPED: " << vectors << " needs shared data";
+    const auto tokenizer = LoadOrFail(*path);
+    ASSERT_NE(tokenizer, nullptr);
+    Tally tally;
+    for (const std::string& line : SplitBy(ReadText(*vectors_path), "\n")) {
+      if (line.empty()) continue;
+      const auto entry = ParseJson(line, vectors);
+      ASSERT_TRUE(entry.ok()) << entry.status();
+      const std::vector<int32_t> ids = (*entry)["ids"].get<std::vector<int32_t>>();
+      EXPECT_EQ(Ids(*tokenizer, (*entry)["text"].get<std::string>(), kPlainText), ids)
+          << line.substr(0, 200);
+      EXPECT_EQ(tokenizer->Decode(ids), (*entry)["decoded"].get<std::string>())
+          << line.substr(0, 200);
+      ++tally.run;
+    }
+    EXPECT_GT(tally.run, 200u);
+    tally.Print(std::string(vectors) + " by " + file);
+    ExpectStreamsAsDecoded(*tokenizer, 5);
+  }
+}
+
+TEST(Llama2Test, PromptEncodings) {
+  const auto vectors = testing::SharedData("vectors/llama2c/prompt_encodings.json");
+  if (!vectors) GTEST_SKIP() << "SKIPPED: llama2c/prompt_encodings.json needs shared data";
+  const Json golden = ReadGolden(*vectors);
+  for (const char* file :
+       {"tokenizers/llama2/tokenizer.model", "tokenizers/hf_json/llama2.tokenizer.json"}) {
+    const auto tokenizer = LoadOrFail(*testing::SharedData(file));
+    ASSERT_NE(tokenizer, nullptr);
+    Tally tally;
+    for (const Json& entry : golden["cases"]) {
+      EXPECT_EQ(Ids(*tokenizer, entry["text"].get<std::string>(), {}),
+                entry["ids"].get<std::vector<int32_t>>());
+      ++tally.run;
+    }
+    tally.Print(std::string("llama2c/prompt_encodings.json by ") + file);
+  }
+}
+
+TEST(SpeedTest, WikiText2) {
+  const auto text_path = testing::SharedData("text/wikitext2/wiki.test.raw");
+  if (!text_path) GTEST_SKIP() << "SKIPPED: the speed check needs shared data";
+  const std::string text = ReadText(*text_path);
+  for (const char* file :
+       {"tokenizers/llama3", "tokenizers/gpt2", "tokenizers/llama2/tokenizer.model",
+        "tokenizers/hf_json/llama2.tokenizer.json"}) {
+    const auto tokenizer = LoadOrFail(*testing::SharedData(file));
+    ASSERT_NE(tokenizer, nullptr);
+    const auto start = std::chrono::steady_clock::now();
+    const std::vector<int32_t> ids = Ids(*tokenizer, text, kNothingAdded);
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    std::printf("%s: %zu bytes to %zu tokens in %.2f s\n", file, text.size(), ids.size(),
+                took.count());
+    EXPECT_EQ(tokenizer->Decode(ids), text);
+    EXPECT_LT(took.count(),
+              30.0);  // not a benchmark: catches what is not O(n log n), also under sanitizers
+  }
+}
+
+}  // namespace
+}  // namespace bitdial::server
