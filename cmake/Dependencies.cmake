@@ -32,3 +32,16 @@ endif()
 if(BITDIAL_BENCH)
   find_package(benchmark CONFIG REQUIRED)
 endif()
+
+if(BITDIAL_CUDA)
+  # The architectures of every build that names none; CMake 3.25's own default (5.2) is gone from nvcc 13.
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 80 90)
+  endif()
+  enable_language(CUDA)
+  # CMake 3.25 does not know how nvcc spells C++20, and then drops to C++17: tell it.
+  if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+  endif()
+endif()

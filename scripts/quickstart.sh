@@ -128,15 +128,14 @@ stop_server() {
 
 ask() {
   local bits="$1" answer="$LOGS/answer-$1.json"
-  "$BITDIAL" client --server "$ADDRESS" --chat --prompt "$QUESTION" --bits "$bits" --temperature 0 --max-tokens 64 \
+  "$BITDIAL" client --server "$ADDRESS" --chat --prompt="$QUESTION" --bits "$bits" --temperature 0 --max-tokens 64 \
       --json >"$answer" || die "no answer at $bits bits"
   python3 - "$answer" "$bits" <<'PYTHON'
 import json, sys
 answer = json.load(open(sys.argv[1]))
 print(f"\n   at {sys.argv[2]} bits: {answer['text'].strip()}")
-rates = [f"{answer[key]:.0f} tokens/s {what}" for key, what in
-         (("prompt_tokens_per_s", "prompt"), ("decode_tokens_per_s", "decode")) if answer.get(key)]
-print(f"   ({len(answer['token_ids'])} tokens" + "".join(f", {rate}" for rate in rates) + ")")
+print(f"   ({answer['completion_tokens']} tokens at {answer['decode_tokens_per_s']:.1f} tokens/s, "
+      f"first text after {answer['first_text_s']:.2f} s)")
 PYTHON
 }
 

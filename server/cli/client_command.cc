@@ -308,7 +308,8 @@ void AddClientCommand(CLI::App& app, int& exit_code) {
       "  bitdial client --chat --prompt \"What is the capital of France?\" --bits 3\n"
       "  bitdial client --prompt - --max-tokens 64 --json < prompt.txt\n"
       "  bitdial client --health");
-  command->add_option("--server", options->server, "ADDR:PORT of the server", true)
+  command->add_option("--server", options->server, "ADDR:PORT of the server")
+      ->capture_default_str()
       ->envname("BITDIAL_SERVER");
   CLI::Option* prompt =
       command->add_option("--prompt", options->prompt, "Text to continue; - reads standard input");

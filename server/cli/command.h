@@ -23,7 +23,8 @@ enum ExitCode : int {
 
 int ExitCodeOf(const absl::Status& status);
 
-// Prints "bitdial: <message>" to stderr and returns the status's exit code; kExitOk and silent when it is OK.
+// Prints "bitdial: <message>" to stderr and returns the status's exit code; kExitOk and silent when
+// it is OK.
 int Report(const absl::Status& status);
 
 // Each adds one subcommand; when the user chose it, its callback runs it and sets exit_code.

@@ -7,7 +7,8 @@
 int main(int argc, char** argv) {
   using namespace bitdial::server;
   CLI::App app{
-      "Bitdial: an LLM inference server where every request dials how many bits of the weights it reads.\n\n"
+      "Bitdial: an LLM inference server where every request dials how many bits of the weights it "
+      "reads.\n\n"
       "  bitdial quantize MODEL -o OUT       make a checkpoint of nested bit-planes\n"
       "  bitdial serve OUT                   serve it over gRPC on 127.0.0.1:50051\n"
       "  bitdial client --prompt \"Hello\" --bits 3\n\n"
@@ -15,9 +16,12 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", VersionText());
   app.require_subcommand(1);
   app.footer(
-      "Exit codes: 0 done, 1 failed while running, 2 wrong flag or value, 3 file missing or damaged, 4 not supported,\n"
-      "5 this machine lacks what was asked for, 6 output exists, 7 out of memory, disk, port or queue, 8 server not\n"
-      "reached, 9 wrong config, 128+n ended by signal n. BITDIAL_FORCE_BACKEND=cpu_ref|cpu_avx2|cpu_avx512 picks kernels.");
+      "Exit codes: 0 done, 1 failed while running, 2 wrong flag or value, 3 file missing or "
+      "damaged, 4 not supported,\n"
+      "5 this machine lacks what was asked for, 6 output exists, 7 out of memory, disk, port or "
+      "queue, 8 server not\n"
+      "reached, 9 wrong config, 128+n ended by signal n. "
+      "BITDIAL_FORCE_BACKEND=cpu_ref|cpu_avx2|cpu_avx512 picks kernels.");
 
   int exit_code = kExitOk;
   AddQuantizeCommand(app, exit_code);

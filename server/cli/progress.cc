@@ -41,22 +41,23 @@ void Progress::Update(int64_t done, int64_t total, const std::string& detail) {
   const bool is_due = std::chrono::duration<double>(now - last_draw_).count() >= interval_s;
   if (!is_due && !(is_terminal_ && !is_drawn_)) return;
   last_draw_ = now;
-  Draw(static_cast<double>(done) / static_cast<double>(total), std::chrono::duration<double>(now - start_).count(),
-       detail);
+  Draw(static_cast<double>(done) / static_cast<double>(total),
+       std::chrono::duration<double>(now - start_).count(), detail);
 }
 
 void Progress::Draw(double fraction, double elapsed_s, const std::string& detail) {
   fraction = std::clamp(fraction, 0.0, 1.0);
   const std::string eta = fraction > 0.01 ? Duration(elapsed_s * (1 - fraction) / fraction) : "?";
-  std::string line = fmt::format("{} {:3.0f}%  {} elapsed, {} left", title_, 100 * fraction, Duration(elapsed_s), eta);
+  std::string line = fmt::format("{} {:3.0f}%  {} elapsed, {} left", title_, 100 * fraction,
+                                 Duration(elapsed_s), eta);
   if (!is_terminal_) {
     std::fprintf(stderr, "%s  %s\n", line.c_str(), detail.c_str());
     return;
   }
   constexpr int kBarWidth = 24;
   const int filled = static_cast<int>(fraction * kBarWidth);
-  line = fmt::format("{} [{:#<{}}{:.<{}}] {:3.0f}%  {} left  {}", title_, "", filled, "", kBarWidth - filled,
-                     100 * fraction, eta, detail);
+  line = fmt::format("{} [{:#<{}}{:.<{}}] {:3.0f}%  {} left  {}", title_, "", filled, "",
+                     kBarWidth - filled, 100 * fraction, eta, detail);
   line.resize(std::min(line.size(), static_cast<size_t>(TerminalColumns() - 1)));
   std::fprintf(stderr, "\r\033[K%s", line.c_str());
   std::fflush(stderr);

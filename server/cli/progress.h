@@ -14,8 +14,8 @@ class Progress {
   Progress(std::string title, bool quiet = false);
   ~Progress();
 
-  // `detail` is shown behind the bar (a tensor's name). Redraws at most ten times a second; off a terminal, prints a
-  // line at most every ten seconds.
+  // `detail` is shown behind the bar (a tensor's name). Redraws at most ten times a second; off a
+  // terminal, prints a line at most every ten seconds.
   void Update(int64_t done, int64_t total, const std::string& detail);
 
   // Clears the bar. The destructor does it too.

@@ -10,14 +10,16 @@ std::string TextTable::ToString() const {
   const size_t num_columns = rows_.front().size();
   std::vector<size_t> widths(num_columns, 0);
   for (const auto& row : rows_) {
-    for (size_t c = 0; c < std::min(num_columns, row.size()); ++c) widths[c] = std::max(widths[c], row[c].size());
+    for (size_t c = 0; c < std::min(num_columns, row.size()); ++c)
+      widths[c] = std::max(widths[c], row[c].size());
   }
   std::string text;
   for (size_t r = 0; r < rows_.size(); ++r) {
     std::string line;
     for (size_t c = 0; c < num_columns; ++c) {
       const std::string cell = c < rows_[r].size() ? rows_[r][c] : "";
-      line += c == 0 ? fmt::format("{:<{}}", cell, widths[c]) : fmt::format("  {:>{}}", cell, widths[c]);
+      line += c == 0 ? fmt::format("{:<{}}", cell, widths[c])
+                     : fmt::format("  {:>{}}", cell, widths[c]);
     }
     line.erase(line.find_last_not_of(' ') + 1);
     text += line + "\n";

@@ -11,7 +11,8 @@ class TextTable {
   explicit TextTable(std::vector<std::string> header) : rows_{std::move(header)} {}
   // Cells beyond the header's are dropped, missing ones are empty.
   void AddRow(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
-  // Header, a rule, the rows; each line ends with '\n'. The first column is left-aligned, the others right-aligned.
+  // Header, a rule, the rows; each line ends with '\n'. The first column is left-aligned, the
+  // others right-aligned.
   std::string ToString() const;
 
  private:

@@ -12,9 +12,11 @@ std::string ServedModel::quantization_method() const {
   return quantization == nullptr ? "dense" : quantization->method;
 }
 
-absl::StatusOr<ServedModel> LoadServedModel(const std::string& path, engine::EngineOptions options) {
+absl::StatusOr<ServedModel> LoadServedModel(const std::string& path,
+                                            engine::EngineOptions options) {
   ServedModel model;
-  BITDIAL_ASSIGN_OR_RETURN(const kernels::KernelTable table, kernels::KernelTable::CreateFromEnvironment());
+  BITDIAL_ASSIGN_OR_RETURN(const kernels::KernelTable table,
+                           kernels::KernelTable::CreateFromEnvironment());
   BITDIAL_ASSIGN_OR_RETURN(model.checkpoint, quant::Checkpoint::Open(path));
   BITDIAL_ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::Load(model.checkpoint->tokenizer_path()));
   model.chat_template = ChatTemplate::Recognise(*model.tokenizer);
@@ -23,7 +25,8 @@ absl::StatusOr<ServedModel> LoadServedModel(const std::string& path, engine::Eng
 
   std::filesystem::path absolute = std::filesystem::absolute(path).lexically_normal();
   if (!absolute.has_filename()) absolute = absolute.parent_path();  // "folder/"
-  model.name = absolute.extension() == ".gguf" ? absolute.stem().string() : absolute.filename().string();
+  model.name =
+      absolute.extension() == ".gguf" ? absolute.stem().string() : absolute.filename().string();
   return model;
 }
 
@@ -34,8 +37,9 @@ absl::StatusOr<int> ResolveBits(const std::string& word, const engine::ModelInfo
     if (word == BitsText(bits)) return bits;
     known += (known.empty() ? "" : ", ") + BitsText(bits);
   }
-  return InvalidArgument("bits \"{}\": this model has {}{}", word, known,
-                         model.bits == std::vector<int>{0} ? "; run `bitdial quantize` to make bit-planes" : "");
+  return InvalidArgument(
+      "bits \"{}\": this model has {}{}", word, known,
+      model.bits == std::vector<int>{0} ? "; run `bitdial quantize` to make bit-planes" : "");
 }
 
 std::string BitsText(int bits) { return bits == 0 ? "dense" : std::to_string(bits); }

@@ -1,4 +1,5 @@
-// A model ready to answer: the opened checkpoint, its tokenizer and chat template, and the engine that runs it.
+// A model ready to answer: the opened checkpoint, its tokenizer and chat template, and the engine
+// that runs it.
 #pragma once
 
 #include <memory>
@@ -23,9 +24,9 @@ struct ServedModel {
   std::string quantization_method() const;  // "anybcq", ..., or "dense"
 };
 
-// Opens, loads and warms up. options.sampled_vocab_size is set from the tokenizer; kernels come from
-// BITDIAL_FORCE_BACKEND or the best the machine has.
-// Errors  those of Checkpoint::Open, Tokenizer::Load, KernelTable::Create and Engine::Create.
+// Opens, loads and warms up. options.sampled_vocab_size is set from the tokenizer; kernels come
+// from BITDIAL_FORCE_BACKEND or the best the machine has. Errors  those of Checkpoint::Open,
+// Tokenizer::Load, KernelTable::Create and Engine::Create.
 absl::StatusOr<ServedModel> LoadServedModel(const std::string& path, engine::EngineOptions options);
 
 // The bits a user's word means: "dense" or a number the model has; empty: the model's default.

@@ -1,0 +1,18 @@
+// bitdial bench's own subcommands.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <vector>
+
+namespace bitdial::server {
+
+void AddBenchLinearCommand(CLI::App& bench, int& exit_code);
+void AddBenchEngineCommand(CLI::App& bench, int& exit_code);
+
+// Median and extremes of repeated measurements.
+struct Spread {
+  double median = 0, min = 0, max = 0;
+};
+Spread MakeSpread(std::vector<double> samples);  // at least one sample
+
+}  // namespace bitdial::server

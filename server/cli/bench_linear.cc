@@ -1,0 +1,220 @@
+// bitdial bench linear: one BCQ linear against the read bandwidth of the same run.
+//
+// Weights rotate over at least 128 MB so that no call finds its weights in a cache; every kernel
+// sample is followed by a read pass over the same number of bytes, so that a noisy neighbour slows
+// both.
+#include <fmt/format.h>
+
+#include <chrono>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "kernels/formats/bcq/prepare.h"
+#include "kernels/kernel_table.h"
+#include "server/cli/bench_command.h"
+#include "server/cli/command.h"
+#include "server/cli/text_table.h"
+
+namespace bitdial::server {
+namespace {
+
+using kernels::BcqWeight;
+
+struct LinearOptions {
+  std::string shape = "4096x4096";
+  std::vector<int> bits = {2, 3, 4};
+  std::vector<int64_t> rows = {1, 8};
+  int64_t group_size = 128;
+  int num_threads = 0;
+  int num_samples = 20;
+  std::string role = "decode";
+  bool is_json = false;
+};
+
+struct LinearResult {
+  int bits = 0;
+  int64_t rows = 0;
+  std::string kernel;
+  Spread us;
+  double gb_per_s = 0;       // codes + alpha + beta, at the median
+  double read_gb_per_s = 0;  // plain read, median of the interleaved passes
+  double share_of_read = 0;
+};
+
+double SecondsSince(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// [out, in] random weight with sets for exactly `bits`.
+absl::StatusOr<BcqWeight> RandomWeight(int64_t out, int64_t in, int bits, int64_t group_size,
+                                       std::mt19937_64& random, ThreadPool& pool) {
+  std::vector<uint64_t> codes(static_cast<size_t>(in / 32 * bits * out + 1) / 2);
+  for (uint64_t& word : codes) word = random();
+  const int64_t num_groups = in / group_size;
+  std::vector<uint16_t> alpha(static_cast<size_t>(num_groups * bits * out), F32ToF16(0.01f));
+  std::vector<uint16_t> beta(static_cast<size_t>(num_groups * out), F32ToF16(0.001f));
+  const auto view = [](const auto& data, DType dtype, Shape shape) {
+    return TensorView{reinterpret_cast<const std::byte*>(data.data()), dtype, shape};
+  };
+  kernels::CanonicalBcq canonical;
+  canonical.codes = view(codes, DType::kI32, {in / 32, bits, out});
+  canonical.group_size = group_size;
+  canonical.scales = {{bits, view(alpha, DType::kF16, {num_groups, bits, out}),
+                       view(beta, DType::kF16, {num_groups, out})}};
+  return kernels::PrepareBcq(canonical, pool);
+}
+
+// Seconds to read every byte of `buffer` once with the pool.
+double TimeReadPass(const Buffer& buffer, size_t num_bytes, ThreadPool& pool) {
+  const uint64_t* data = buffer.As<uint64_t>();
+  const int64_t num_words =
+      static_cast<int64_t>(std::min(num_bytes, buffer.num_bytes()) / sizeof(uint64_t));
+  const int64_t num_tasks = pool.num_threads();
+  std::vector<uint64_t> sums(static_cast<size_t>(num_tasks));
+  const auto start = std::chrono::steady_clock::now();
+  pool.ParallelFor(num_tasks, [&](int64_t task) {
+    uint64_t lanes[16] = {};
+    for (int64_t i = num_words * task / num_tasks; i + 16 <= num_words * (task + 1) / num_tasks;
+         i += 16) {
+      for (int64_t lane = 0; lane < 16; ++lane) lanes[lane] ^= data[i + lane];
+    }
+    for (uint64_t lane : lanes) sums[static_cast<size_t>(task)] ^= lane;
+  });
+  const double seconds = SecondsSince(start);
+  asm volatile("" : : "r"(sums.data()) : "memory");  // the reads must not be optimised away
+  return seconds;
+}
+
+absl::StatusOr<LinearResult> MeasureOne(const LinearOptions& options, int64_t out, int64_t in,
+                                        int bits, int64_t rows, const kernels::KernelTable& table,
+                                        Stream& stream) {
+  ThreadPool& pool = stream.pool();
+  const kernels::KernelKey key = {
+      .op = kernels::Op::kLinear,
+      .weight_format = kernels::WeightFormat::kBcq,
+      .role = options.role == "prompt" ? kernels::Role::kPrompt : kernels::Role::kDecode};
+  const kernels::KernelShape shape = {
+      .in_features = in, .out_features = out, .group_size = options.group_size, .max_bits = bits};
+  BITDIAL_ASSIGN_OR_RETURN(const kernels::KernelRow* row, table.Find(key, shape));
+  const auto linear = std::get<kernels::LinearFn>(row->fn);
+
+  const int64_t weight_bytes = in * out * bits / 8 + in / options.group_size * (bits + 1) * out * 2;
+  const int64_t num_copies = std::max<int64_t>(2, (int64_t{128} << 20) / weight_bytes + 1);
+  std::mt19937_64 random(1);
+  std::vector<BcqWeight> weights;
+  for (int64_t i = 0; i < num_copies; ++i) {
+    BITDIAL_ASSIGN_OR_RETURN(BcqWeight weight,
+                             RandomWeight(out, in, bits, options.group_size, random, pool));
+    weights.push_back(std::move(weight));
+  }
+  // A read pass of the kernel's own total is too short to time well; 1 GiB is not.
+  BITDIAL_ASSIGN_OR_RETURN(const Buffer read_buffer,
+                           Buffer::Allocate(Device::kCpu, size_t{1} << 30));
+  std::fill_n(read_buffer.As<uint64_t>(), read_buffer.num_bytes() / 8, 1);
+
+  std::vector<float> x(static_cast<size_t>(rows * in)), y(static_cast<size_t>(rows * out));
+  std::normal_distribution<float> normal;
+  for (float& value : x) value = normal(random);
+  const std::vector<uint8_t> row_bits(static_cast<size_t>(rows), static_cast<uint8_t>(bits));
+  const auto run = [&](int64_t copy) {
+    linear({.bcq = &weights[static_cast<size_t>(copy % num_copies)],
+            .x = MakeMatrix<const float>(x.data(), rows, in),
+            .y = MakeMatrix(y.data(), rows, out),
+            .bits = row_bits.data()},
+           stream);
+  };
+  for (int64_t i = 0; i < num_copies; ++i) run(i);  // warm-up: first touch, scratch
+  std::vector<double> us, read_gb_per_s;
+  for (int sample = 0; sample < options.num_samples; ++sample) {
+    const auto start = std::chrono::steady_clock::now();
+    for (int64_t i = 0; i < num_copies; ++i) run(i);
+    us.push_back(1e6 * SecondsSince(start) / static_cast<double>(num_copies));
+    read_gb_per_s.push_back(static_cast<double>(read_buffer.num_bytes()) / 1e9 /
+                            TimeReadPass(read_buffer, read_buffer.num_bytes(), pool));
+  }
+  LinearResult result{.bits = bits, .rows = rows, .kernel = row->name, .us = MakeSpread(us)};
+  result.gb_per_s = static_cast<double>(weight_bytes) / 1e3 / result.us.median;
+  result.read_gb_per_s = MakeSpread(read_gb_per_s).median;
+  result.share_of_read = result.gb_per_s / result.read_gb_per_s;
+  return result;
+}
+
+absl::Status BenchLinear(const LinearOptions& options) {
+  int64_t out = 0, in = 0;
+  if (std::sscanf(options.shape.c_str(), "%ldx%ld", &out, &in) != 2 || out < 1 || in < 1 ||
+      out > 1 << 20 || in > 1 << 20) {
+    return InvalidArgument("--shape \"{}\": expected OUTxIN, for example 4096x4096", options.shape);
+  }
+  if (in % 32 != 0 || options.group_size % 32 != 0 || in % options.group_size != 0) {
+    return InvalidArgument(
+        "--shape {}: in_features must be a multiple of 32 and of --group-size {}", options.shape,
+        options.group_size);
+  }
+  BITDIAL_ASSIGN_OR_RETURN(const kernels::KernelTable table,
+                           kernels::KernelTable::CreateFromEnvironment());
+  ThreadPool pool(options.num_threads);
+  Stream stream(pool);
+  TextTable text({"kernel", "bits", "rows", "us", "(min..max)", "GB/s", "read GB/s", "of read"});
+  nlohmann::ordered_json json = {{"shape", options.shape}, {"threads", pool.num_threads()}};
+  for (int bits : options.bits) {
+    for (int64_t rows : options.rows) {
+      BITDIAL_ASSIGN_OR_RETURN(const LinearResult r,
+                               MeasureOne(options, out, in, bits, rows, table, stream));
+      text.AddRow(
+          {r.kernel, std::to_string(bits), std::to_string(rows), fmt::format("{:.1f}", r.us.median),
+           fmt::format("({:.1f}..{:.1f})", r.us.min, r.us.max), fmt::format("{:.1f}", r.gb_per_s),
+           fmt::format("{:.1f}", r.read_gb_per_s), fmt::format("{:.0f}%", 100 * r.share_of_read)});
+      json["results"].push_back({{"kernel", r.kernel},
+                                 {"bits", bits},
+                                 {"rows", rows},
+                                 {"us", r.us.median},
+                                 {"us_min", r.us.min},
+                                 {"us_max", r.us.max},
+                                 {"gb_per_s", r.gb_per_s},
+                                 {"read_gb_per_s", r.read_gb_per_s},
+                                 {"share_of_read", r.share_of_read}});
+    }
+  }
+  if (options.is_json) {
+    std::cout << json.dump(2) << std::endl;
+  } else {
+    fmt::print("{} (out x in), group {}, {} threads, {} samples\n{}", options.shape,
+               options.group_size, pool.num_threads(), options.num_samples, text.ToString());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddBenchLinearCommand(CLI::App& bench, int& exit_code) {
+  auto options = std::make_shared<LinearOptions>();
+  CLI::App* command =
+      bench.add_subcommand("linear", "One BCQ linear against this machine's read bandwidth");
+  command->footer(
+      "Example: bitdial bench linear --shape 11008x4096 --bits 2,3,4 --rows 1,2,4,8 --threads 2");
+  command->add_option("--shape", options->shape, "OUTxIN")->capture_default_str();
+  command->add_option("--bits", options->bits, "Comma-separated")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 8))
+      ->capture_default_str();
+  command->add_option("--rows", options->rows, "Comma-separated")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  command->add_option("--group-size", options->group_size, "in_features that share a scale")
+      ->check(CLI::Range(32, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--role", options->role, "decode or prompt: which numeric class")
+      ->check(CLI::IsMember({"decode", "prompt"}))
+      ->capture_default_str();
+  command->add_option("--threads", options->num_threads, "0: every available core")
+      ->check(CLI::Range(0, 1024));
+  command->add_option("--samples", options->num_samples, "Measurements of each row")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_flag("--json", options->is_json, "Print JSON");
+  command->callback([options, &exit_code] { exit_code = Report(BenchLinear(*options)); });
+}
+
+}  // namespace bitdial::server

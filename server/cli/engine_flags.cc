@@ -1,0 +1,32 @@
+#include "server/cli/engine_flags.h"
+
+namespace bitdial::server {
+
+engine::EngineOptions EngineFlags::ToOptions() const {
+  engine::EngineOptions options;
+  options.num_threads = num_threads;
+  options.kv_format = kv_format == "f32" ? kernels::KvFormat::kF32 : kernels::KvFormat::kF16;
+  options.max_context = max_context;
+  return options;
+}
+
+void AddEngineFlags(CLI::App& command, EngineFlags& flags) {
+  command.add_option("MODEL", flags.model, "Hugging Face folder, GGUF file or quantized folder")
+      ->required();
+  command.add_option("--bits", flags.bits,
+                     "Bit-planes read per weight, or \"dense\"; default: the most the model has");
+  command.add_option("--threads", flags.num_threads, "Threads; 0: every available core")
+      ->check(CLI::Range(0, 1024))
+      ->envname("BITDIAL_THREADS");
+  command
+      .add_option("--kv-format", flags.kv_format,
+                  "Storage of the KV cache: f16 or f32 (for comparisons)")
+      ->check(CLI::IsMember({"f16", "f32"}))
+      ->capture_default_str();
+  command
+      .add_option("--max-context", flags.max_context,
+                  "Tokens of prompt and output; 0: the model's own, at most 8192")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24));
+}
+
+}  // namespace bitdial::server

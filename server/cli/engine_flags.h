@@ -1,0 +1,24 @@
+// The flags every command that runs an engine in its own process shares.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "engine/engine.h"
+
+namespace bitdial::server {
+
+struct EngineFlags {
+  std::string model;  // path
+  std::string bits;   // "", "dense" or a number
+  int num_threads = 0;
+  std::string kv_format = "f16";
+  int64_t max_context = 0;
+
+  engine::EngineOptions ToOptions() const;
+};
+
+// MODEL --bits --threads --kv-format --max-context
+void AddEngineFlags(CLI::App& command, EngineFlags& flags);
+
+}  // namespace bitdial::server

@@ -1,0 +1,172 @@
+// bitdial generate: one prompt, in this process, without a server.
+#include <fmt/format.h>
+
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "server/cli/command.h"
+#include "server/cli/engine_flags.h"
+#include "server/model/event_queue.h"
+#include "server/model/served_model.h"
+
+namespace bitdial::server {
+namespace {
+
+struct GenerateOptions {
+  EngineFlags engine;
+  std::string prompt;
+  bool is_chat = false;
+  bool is_json = false;
+  bool ignore_eos = false;
+  int32_t max_tokens = 128;
+  engine::SamplingParams sampling;
+
+  GenerateOptions() { sampling.temperature = 0; }
+};
+
+struct Generation {
+  std::string text;
+  std::vector<int32_t> token_ids;
+  engine::FinishEvent finish;
+};
+
+const char* Name(engine::FinishReason reason) {
+  switch (reason) {
+    case engine::FinishReason::kEos:
+      return "eos";
+    case engine::FinishReason::kStopToken:
+      return "stop";
+    case engine::FinishReason::kLength:
+      return "length";
+    case engine::FinishReason::kCancelled:
+      return "cancelled";
+    case engine::FinishReason::kDeadline:
+      return "deadline";
+    case engine::FinishReason::kError:
+      return "error";
+  }
+  return "?";
+}
+
+absl::StatusOr<std::vector<int32_t>> PromptIds(const ServedModel& model,
+                                               const GenerateOptions& options) {
+  if (options.is_chat)
+    return model.chat_template.RenderToIds(*model.tokenizer, {{"user", options.prompt}});
+  BITDIAL_ASSIGN_OR_RETURN(std::vector<int32_t> ids, model.tokenizer->Encode(options.prompt, {}));
+  if (ids.empty())
+    return InvalidArgument(
+        "--prompt: an empty prompt needs a model with a begin-of-sequence token");
+  return ids;
+}
+
+// Prints text as it comes unless --json.
+absl::StatusOr<Generation> RunToEnd(ServedModel& model, engine::Request request, bool is_json) {
+  auto events = std::make_shared<EventQueue>();
+  BITDIAL_RETURN_IF_ERROR(model.engine->Submit(std::move(request), events).status());
+  Generation generation;
+  Detokenizer detokenizer(*model.tokenizer);
+  const auto emit = [&](const std::string& piece) {
+    generation.text += piece;
+    if (!is_json) std::cout << piece << std::flush;
+  };
+  for (;;) {
+    const EventQueue::Event event = events->Pop();
+    if (const auto* token = std::get_if<engine::TokenEvent>(&event)) {
+      generation.token_ids.push_back(token->token_id);
+      emit(detokenizer.Push(token->token_id));
+    } else if (const auto* finish = std::get_if<engine::FinishEvent>(&event)) {
+      emit(detokenizer.Flush());
+      generation.finish = *finish;
+      return generation;
+    }
+  }
+}
+
+double PerSecond(int64_t count, double seconds) {
+  return seconds > 0 && count > 0 ? static_cast<double>(count) / seconds : 0.0;
+}
+
+void Print(const Generation& generation, int bits, bool is_json) {
+  const engine::FinishEvent& finish = generation.finish;
+  const double prompt_rate = PerSecond(finish.num_prompt_tokens, finish.prefill_s);
+  // The first token comes with the prefill; decode_s runs from there to the last.
+  const double decode_rate = PerSecond(finish.num_generated_tokens - 1, finish.decode_s);
+  if (!is_json) {
+    std::cout << std::endl;
+    fmt::print(stderr,
+               "[{} bits, {} prompt tokens at {:.1f}/s, {} tokens at {:.1f}/s, ended by {}]\n",
+               BitsText(bits), finish.num_prompt_tokens, prompt_rate, finish.num_generated_tokens,
+               decode_rate, Name(finish.reason));
+    return;
+  }
+  nlohmann::ordered_json json = {{"text", generation.text},
+                                 {"token_ids", generation.token_ids},
+                                 {"bits", bits},
+                                 {"prompt_tokens", finish.num_prompt_tokens},
+                                 {"prompt_tokens_per_s", prompt_rate},
+                                 {"decode_tokens_per_s", decode_rate},
+                                 {"finish_reason", Name(finish.reason)}};
+  if (bits == 0) json["bits"] = "dense";
+  std::cout << json.dump() << std::endl;
+}
+
+absl::Status Generate(const GenerateOptions& options) {
+  BITDIAL_ASSIGN_OR_RETURN(ServedModel model,
+                           LoadServedModel(options.engine.model, options.engine.ToOptions()));
+  const engine::ModelInfo& info = model.engine->model();
+  engine::Request request;
+  BITDIAL_ASSIGN_OR_RETURN(request.weight_bits, ResolveBits(options.engine.bits, info));
+  BITDIAL_ASSIGN_OR_RETURN(request.prompt_ids, PromptIds(model, options));
+  const int64_t room = info.max_context - static_cast<int64_t>(request.prompt_ids.size());
+  request.max_tokens = static_cast<int32_t>(std::clamp<int64_t>(room, 0, options.max_tokens));
+  request.sampling = options.sampling;
+  request.ignore_eos = options.ignore_eos;
+  const int bits = request.weight_bits;
+  BITDIAL_ASSIGN_OR_RETURN(const Generation generation,
+                           RunToEnd(model, std::move(request), options.is_json));
+  BITDIAL_RETURN_IF_ERROR(generation.finish.status);
+  Print(generation, bits, options.is_json);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddGenerateCommand(CLI::App& app, int& exit_code) {
+  auto options = std::make_shared<GenerateOptions>();
+  CLI::App* command =
+      app.add_subcommand("generate", "Continue one prompt in this process, without a server");
+  command->footer(
+      "Example: bitdial generate models/SmolLM2-bitdial --chat --prompt \"What is a bit?\" --bits "
+      "3\n"
+      "The default is greedy (temperature 0). With --json, stdout is one object: text, token_ids, "
+      "bits,\n"
+      "prompt_tokens, prompt_tokens_per_s, decode_tokens_per_s, finish_reason.");
+  AddEngineFlags(*command, options->engine);
+  command->add_option("--prompt", options->prompt, "The text to continue")->required();
+  command->add_flag("--chat", options->is_chat,
+                    "Lay the prompt out as a user's turn by the model's chat template");
+  command->add_option("--max-tokens", options->max_tokens, "Tokens to make at most")
+      ->check(CLI::Range(0, 1 << 24))
+      ->capture_default_str();
+  engine::SamplingParams& sampling = options->sampling;
+  command->add_option("--temperature", sampling.temperature, "0 is greedy")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
+  command->add_option("--top-k", sampling.top_k, "Keep the k most likely tokens; 0: off")
+      ->check(CLI::Range(0, 1 << 30));
+  command->add_option("--top-p", sampling.top_p, "Keep the smallest set with this probability")
+      ->check(CLI::Range(1e-6, 1.0));
+  command
+      ->add_option("--min-p", sampling.min_p,
+                   "Keep tokens at least this times as likely as the best")
+      ->check(CLI::Range(0.0, 1.0));
+  command->add_option("--repetition-penalty", sampling.repetition_penalty, "1: none")
+      ->check(CLI::Range(1e-6, 100.0));
+  command->add_option("--seed", sampling.seed, "Same seed, same request: same output")
+      ->capture_default_str();
+  command->add_flag("--ignore-eos", options->ignore_eos, "Go on after the end-of-sequence token");
+  command->add_flag("--json", options->is_json, "Print one JSON object instead of text");
+  command->callback([options, &exit_code] { exit_code = Report(Generate(*options)); });
+}
+
+}  // namespace bitdial::server

@@ -1,0 +1,295 @@
+#!/usr/bin/env python3
+"""The command line as a user meets it: contracts of --json, exit codes, and every bad input with its message.
+
+Usage: cli_test.py BITDIAL [unittest arguments]. Standard library only.
+"""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "testing"))
+import make_tiny_model  # noqa: E402
+
+BITDIAL = ""
+EXIT_USAGE, EXIT_BAD_FILE, EXIT_UNSUPPORTED, EXIT_MACHINE, EXIT_EXISTS, EXIT_RESOURCES = 2, 3, 4, 5, 6, 7
+
+
+def run(*arguments, env=None):
+    environment = dict(os.environ, **(env or {}))
+    return subprocess.run([BITDIAL, *map(str, arguments)], capture_output=True, text=True, timeout=120, env=environment)
+
+
+class CliTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="bitdial_cli_"))
+        cls.dense = cls.folder / "dense"
+        make_tiny_model.write_model(cls.dense)
+        cls.quantized = cls.folder / "quantized"
+        result = run("quantize", cls.dense, "-o", cls.quantized, "--bits", "2-4", "--group-size", "32")
+        assert result.returncode == 0, result.stderr
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder)
+
+    def expect_failure(self, result, code, *words):
+        self.assertEqual(result.returncode, code, result.stderr)
+        for word in words:
+            self.assertIn(word, result.stderr)
+        self.assertNotIn("check failed", result.stderr)
+
+    def copy_of(self, model, name):
+        target = self.folder / name
+        shutil.copytree(model, target)
+        self.addCleanup(shutil.rmtree, target)
+        return target
+
+    def generate_json(self, model, *arguments):
+        result = run("generate", model, "--prompt", "the thing", "--max-tokens", "12", "--json", *arguments)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return json.loads(result.stdout)
+
+    # What commands promise.
+
+    def test_every_command_teaches_with_an_example(self):
+        self.assertEqual(run("--help").returncode, 0)
+        self.assertIn("Exit codes", run("--help").stdout)
+        for command in ["quantize", "generate", "eval", "serve", "client", "inspect", "doctor"]:
+            result = run(command, "--help")
+            self.assertEqual(result.returncode, 0)
+            self.assertIn("Example", result.stdout, command)
+
+    def test_version_names_the_build(self):
+        result = run("--version")
+        self.assertEqual(result.returncode, 0)
+        self.assertRegex(result.stdout, r"bitdial \d+\.\d+\.\d+")
+
+    def test_generate_json_contract(self):
+        out = self.generate_json(self.quantized, "--bits", "3")
+        self.assertEqual(set(out), {"text", "token_ids", "bits", "prompt_tokens", "prompt_tokens_per_s",
+                                    "decode_tokens_per_s", "finish_reason"})
+        self.assertEqual(out["bits"], 3)
+        self.assertLessEqual(len(out["token_ids"]), 12)
+        self.assertGreater(out["prompt_tokens_per_s"], 0)
+
+    def test_greedy_is_repeatable_at_any_thread_count(self):
+        for bits in ["2", "3", "4"]:
+            one = self.generate_json(self.quantized, "--bits", bits, "--threads", "1")
+            three = self.generate_json(self.quantized, "--bits", bits, "--threads", "3")
+            self.assertEqual(one["token_ids"], three["token_ids"])
+
+    def test_seed_decides_sampling(self):
+        hot = ["--temperature", "5", "--ignore-eos"]
+        first = self.generate_json(self.dense, *hot, "--seed", "1")
+        again = self.generate_json(self.dense, *hot, "--seed", "1")
+        other = self.generate_json(self.dense, *hot, "--seed", "2")
+        self.assertEqual(first["token_ids"], again["token_ids"])
+        self.assertNotEqual(first["token_ids"], other["token_ids"])
+
+    def test_dense_model_says_dense(self):
+        self.assertEqual(self.generate_json(self.dense)["bits"], "dense")
+        self.assertEqual(self.generate_json(self.dense, "--bits", "dense")["bits"], "dense")
+
+    def test_text_mode_streams_and_reports_on_stderr(self):
+        result = run("generate", self.quantized, "--prompt", "the", "--max-tokens", "4", "--chat")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("tokens at", result.stderr)
+
+    def test_eval_json_contract(self):
+        text = self.folder / "text.txt"
+        text.write_text("the thing in the other house was there on another day. " * 20)
+        for bits in ["2", "4"]:
+            result = run("eval", self.quantized, "--perplexity", text, "--bits", bits, "--window", "64", "--json")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            out = json.loads(result.stdout)
+            self.assertGreater(out["perplexity"], 1)
+            self.assertEqual(out["tokens"], out["windows"] * 31)  # second half, the first of it only as context
+
+    def test_inspect(self):
+        out = json.loads(run("inspect", self.quantized, "--json", "--tensors").stdout)
+        self.assertEqual(out["quantization"]["max_bits"], 4)
+        self.assertEqual(out["tokenizer"]["chat_template"], "chatml")
+        self.assertTrue(any(tensor["name"].endswith("q_proj.qweight") for tensor in out["tensors"]))
+        self.assertEqual(run("inspect", self.dense, "--tensors").returncode, 0)
+
+    def test_doctor_lists_kernels(self):
+        out = json.loads(run("doctor", "--kernels", "--json").stdout)
+        backends = {kernel["backend"] for kernel in out["kernels"]}
+        self.assertEqual(backends & {"cpu_ref", "cpu_avx2", "cpu_avx512"}, {"cpu_ref", "cpu_avx2", "cpu_avx512"})
+        self.assertTrue(all(kernel["runnable"] for kernel in out["kernels"] if kernel["backend"] == "cpu_ref"))
+
+    def test_bench_runs(self):
+        result = run("bench", "linear", "--shape", "256x256", "--bits", "2", "--rows", "1,3", "--samples", "1", "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(len(json.loads(result.stdout)["results"]), 2)
+        result = run("bench", "engine", self.quantized, "--prompt-tokens", "8", "--tokens", "4", "--requests", "1,2",
+                     "--samples", "1", "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+
+    def test_quantize_json_report(self):
+        out = self.folder / "reported"
+        result = run("quantize", self.dense, "-o", out, "--bits", "3", "--method", "bcq", "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        report = json.loads(result.stdout)
+        names = [tensor["name"] for tensor in report["tensors"]]
+        self.assertTrue(any("q_proj" in name for name in names))
+        self.assertGreater(report["bits_per_weight"], 3)
+
+    def test_every_method_serves(self):
+        for method in ["rtn", "bcq", "anybcq"]:
+            out = self.folder / f"method_{method}"
+            result = run("quantize", self.dense, "-o", out, "--method", method, "--bits", "2-3")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.generate_json(out, "--bits", "2")
+
+    # What commands refuse.
+
+    def test_wrong_flags(self):
+        self.expect_failure(run("generate"), EXIT_USAGE)
+        self.expect_failure(run("nonsense"), EXIT_USAGE)
+        self.expect_failure(run("generate", self.dense, "--prompt", "x", "--temperature", "-1"), EXIT_USAGE)
+        self.expect_failure(run("generate", self.dense, "--prompt", "x", "--temperature", "nan"), EXIT_USAGE)
+        self.expect_failure(run("generate", self.dense, "--prompt", "x", "--top-p", "2"), EXIT_USAGE)
+
+    def test_bits_the_model_lacks(self):
+        self.expect_failure(run("generate", self.quantized, "--prompt", "x", "--bits", "7"), EXIT_USAGE, "2, 3, 4")
+        self.expect_failure(run("generate", self.quantized, "--prompt", "x", "--bits", "dense"), EXIT_USAGE)
+        self.expect_failure(run("generate", self.dense, "--prompt", "x", "--bits", "4"), EXIT_USAGE, "quantize")
+
+    def test_empty_prompt_without_bos(self):
+        self.expect_failure(run("generate", self.dense, "--prompt", ""), EXIT_USAGE, "empty prompt")
+
+    def test_invalid_utf8_prompt(self):
+        result = subprocess.run([BITDIAL, "generate", self.dense, "--prompt", b"ab\xff"], capture_output=True, timeout=60)
+        self.assertEqual(result.returncode, EXIT_USAGE)
+        self.assertIn(b"UTF-8", result.stderr)
+
+    def test_prompt_longer_than_the_context(self):
+        self.expect_failure(run("generate", self.dense, "--prompt", "x" * 300), EXIT_USAGE, "256")
+
+    def test_missing_paths(self):
+        self.expect_failure(run("generate", self.folder / "nowhere", "--prompt", "x"), EXIT_BAD_FILE, "nowhere")
+        empty = self.folder / "empty"
+        empty.mkdir(exist_ok=True)
+        self.expect_failure(run("inspect", empty), EXIT_BAD_FILE, "config.json")
+        self.expect_failure(run("eval", self.dense, "--perplexity", self.folder / "no.txt"), EXIT_BAD_FILE, "no.txt")
+
+    def test_damaged_files(self):
+        for name, damage in {
+            "truncated": lambda data: data[: len(data) // 2],
+            "header_cut": lambda data: data[:4],
+            "empty": lambda data: b"",
+            "huge_header": lambda data: b"\xff" * 8 + data[8:],
+        }.items():
+            model = self.copy_of(self.dense, "damaged_" + name)
+            weights = model / "model.safetensors"
+            weights.write_bytes(damage(weights.read_bytes()))
+            self.expect_failure(run("generate", model, "--prompt", "x"), EXIT_BAD_FILE, "model.safetensors")
+
+    def test_damaged_gguf(self):
+        path = self.folder / "broken.gguf"
+        for data in [b"", b"GGUF", b"GGUF\x03\0\0\0" + b"\xff" * 16, b"GGML" + b"\0" * 64]:
+            path.write_bytes(data)
+            self.expect_failure(run("inspect", path), EXIT_BAD_FILE, "broken.gguf")
+
+    def test_nan_weights_are_refused_by_name(self):
+        model = self.copy_of(self.dense, "nan")
+        weights = model / "model.safetensors"
+        data = bytearray(weights.read_bytes())
+        data[-4:] = b"\x00\x00\xc0\x7f"
+        weights.write_bytes(data)
+        self.expect_failure(run("generate", model, "--prompt", "x"), EXIT_BAD_FILE, "model.norm.weight")
+        self.expect_failure(run("quantize", model, "-o", self.folder / "from_nan"), EXIT_BAD_FILE, "model.norm.weight")
+        self.assertFalse((self.folder / "from_nan").exists())
+
+    def edit_config(self, name, **changes):
+        model = self.copy_of(self.dense, name)
+        config = json.loads((model / "config.json").read_text())
+        config.update(changes)
+        (model / "config.json").write_text(json.dumps(config))
+        return model
+
+    def test_wrong_configs(self):
+        for name, changes, code, word in [
+            ("arch", {"architectures": ["MambaForCausalLM"]}, EXIT_UNSUPPORTED, "MambaForCausalLM"),
+            ("act", {"hidden_act": "gelu"}, EXIT_UNSUPPORTED, "gelu"),
+            ("heads", {"num_attention_heads": 0}, None, "num_attention_heads"),
+            ("type", {"hidden_size": "64"}, None, "hidden_size"),
+            ("float", {"num_hidden_layers": 1.5}, None, "num_hidden_layers"),
+            ("layers", {"num_hidden_layers": 3}, None, "model.layers.2"),
+            ("rope", {"rope_scaling": {"type": "yarn", "factor": 2.0}}, EXIT_UNSUPPORTED, "yarn"),
+            ("vocab", {"vocab_size": 100}, None, "embed_tokens"),
+        ]:
+            with self.subTest(name):
+                result = run("generate", self.edit_config("config_" + name, **changes), "--prompt", "x")
+                self.assertIn(result.returncode, [code] if code else [EXIT_USAGE, EXIT_BAD_FILE], result.stderr)
+                self.assertIn(word, result.stderr)
+
+    def test_missing_shard(self):
+        model = self.copy_of(self.dense, "sharded")
+        (model / "model.safetensors").rename(model / "model-00001-of-00002.safetensors")
+        index = {"metadata": {}, "weight_map": {"model.norm.weight": "model-00002-of-00002.safetensors"}}
+        (model / "model.safetensors.index.json").write_text(json.dumps(index))
+        self.expect_failure(run("inspect", model), EXIT_BAD_FILE, "model-00002-of-00002.safetensors")
+
+    def test_broken_tokenizer(self):
+        model = self.copy_of(self.dense, "tokenizer")
+        (model / "tokenizer.json").write_text('{"model": {"type": "BPE", "vocab": 3}}')
+        result = run("generate", model, "--prompt", "x")
+        self.assertIn(result.returncode, [EXIT_BAD_FILE, EXIT_UNSUPPORTED, EXIT_USAGE])
+        self.assertIn("tokenizer.json", result.stderr)
+
+    def test_unknown_chat_template_is_refused_for_chat_only(self):
+        model = self.copy_of(self.dense, "template")
+        (model / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ something(else) }}"}))
+        self.assertEqual(run("generate", model, "--prompt", "x", "--max-tokens", "1").returncode, 0)
+        result = run("generate", model, "--prompt", "x", "--chat")
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("something(else)", result.stderr)
+
+    def test_quantize_refusals(self):
+        self.expect_failure(run("quantize", self.dense, "-o", self.quantized), EXIT_EXISTS, "quantized")
+        out = self.folder / "refused"
+        for arguments, word in [
+            (["--bits", "9"], "9"), (["--bits", "4-2"], "4-2"), (["--bits", "zero"], "zero"),
+            (["--group-size", "48"], "48"), (["--method", "magic"], "magic"), (["--embedding-bits", "12"], "12"),
+        ]:
+            self.expect_failure(run("quantize", self.dense, "-o", out, *arguments), EXIT_USAGE, word)
+        self.assertNotEqual(run("quantize", self.quantized, "-o", out).returncode, 0)
+        self.assertFalse(out.exists())
+        self.assertNotEqual(run("quantize", self.dense, "-o", "/proc/nowhere/out").returncode, 0)
+
+    def test_killed_quantize_leaves_no_half_checkpoint(self):
+        out = self.folder / "killed"
+        process = subprocess.Popen([BITDIAL, "quantize", str(self.dense), "-o", str(out)], stderr=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL)
+        time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if out.exists():  # it was faster than the kill: then it must be whole
+            self.generate_json(out)
+
+    def test_forced_backend(self):
+        for backend in ["cpu_ref", "cpu_avx2", "cpu_avx512"]:
+            result = run("doctor", "--json", env={"BITDIAL_FORCE_BACKEND": backend})
+            if result.returncode == EXIT_MACHINE:
+                print(f"SKIPPED: {backend}: {result.stderr.strip()}")
+                continue
+            self.assertEqual(json.loads(result.stdout)["backend"], backend)
+            out = run("generate", self.quantized, "--prompt", "the", "--max-tokens", "3", "--json",
+                      env={"BITDIAL_FORCE_BACKEND": backend})
+            self.assertEqual(out.returncode, 0, out.stderr)
+        self.expect_failure(run("doctor", env={"BITDIAL_FORCE_BACKEND": "cpu_mmx"}), EXIT_USAGE, "cpu_mmx", "cpu_avx2")
+
+
+if __name__ == "__main__":
+    BITDIAL = sys.argv.pop(1)
+    unittest.main(verbosity=2)
