@@ -25,11 +25,13 @@ class EngineThread final : public Engine {
         loop_(std::move(loop)) {
     stats_ = loop_->stats();
     kv_tokens_ = stats_.kv_blocks_total * model_->kv_shape().block_tokens;
+    info_ = model_->info();
+    info_.kv_cache_bytes = stats_.kv_blocks_total * model_->kv_shape().BytesPerBlock();
     thread_ = std::thread([this] { Run(); });
   }
   ~EngineThread() override;
 
-  const ModelInfo& model() const override { return model_->info(); }
+  const ModelInfo& model() const override { return info_; }
   absl::StatusOr<RequestId> Submit(Request request, std::shared_ptr<EventSink> sink) override;
   void Cancel(RequestId id) override;
   EngineStats stats() const override;
@@ -44,6 +46,7 @@ class EngineThread final : public Engine {
   absl::Status CheckQueue(int64_t num_prompt_tokens) const;  // needs mutex_
 
   const EngineOptions options_;
+  ModelInfo info_;         // the model's, with the size of this cache; const after construction
   int64_t kv_tokens_ = 0;  // that the whole cache holds; const after construction
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<DecoderModel> model_;

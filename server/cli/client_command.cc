@@ -36,6 +36,7 @@ struct ClientOptions {
   float temperature = -1;
   int64_t seed = -1;
   std::vector<std::string> stop;
+  bool ignore_eos = false;
   double timeout_s = 0;
   bool is_json = false;
   bool asks_health = false;
@@ -155,6 +156,8 @@ absl::Status Client::ShowModel() {
                              {"tokenizer", model.tokenizer()},
                              {"chat_template", model.chat_template()},
                              {"backend", model.backend()},
+                             {"num_running", model.num_running()},
+                             {"num_queued", model.num_queued()},
                              {"server_version", model.server_version()}};
   if (options_.is_json) {
     std::cout << JsonText(json) << std::endl;
@@ -185,6 +188,7 @@ absl::StatusOr<v1::RequestParams> Client::MakeParams() const {
   if (options_.max_tokens >= 0) params.mutable_stopping()->set_max_tokens(options_.max_tokens);
   if (options_.temperature >= 0) params.mutable_sampling()->set_temperature(options_.temperature);
   if (options_.seed >= 0) params.mutable_sampling()->set_seed(static_cast<uint64_t>(options_.seed));
+  if (options_.ignore_eos) params.mutable_stopping()->set_ignore_eos(true);
   for (const std::string& stop : options_.stop) params.mutable_stopping()->add_stop(stop);
   return params;
 }
@@ -304,7 +308,7 @@ void AddClientCommand(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand(
       "client",
       "Ask a running server. The text goes to stdout as it comes, one line of figures to "
-      "stderr.\n\n"
+      "stderr. Examples:\n\n"
       "  bitdial client --chat --prompt \"What is the capital of France?\" --bits 3\n"
       "  bitdial client --prompt - --max-tokens 64 --json < prompt.txt\n"
       "  bitdial client --health");
@@ -326,6 +330,7 @@ void AddClientCommand(CLI::App& app, int& exit_code) {
       ->check(CLI::NonNegativeNumber);
   command->add_option("--stop", options->stop, "Text that ends the answer; may be given again")
       ->take_all();
+  command->add_flag("--ignore-eos", options->ignore_eos, "Go on after the model's end of sequence");
   command->add_option("--timeout", options->timeout_s, "Seconds until the server stops computing")
       ->check(CLI::PositiveNumber);
   command->add_flag("--json", options->is_json, "One JSON object on stdout");

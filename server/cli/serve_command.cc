@@ -128,7 +128,8 @@ void AddServeCommand(CLI::App& app, int& exit_code) {
   auto options = std::make_shared<ServeOptions>();
   CLI::App* command = app.add_subcommand(
       "serve",
-      "Serve a model over gRPC (bitdial.v1, health, reflection) until SIGTERM or SIGINT.\n\n"
+      "Serve a model over gRPC (bitdial.v1, health, reflection) until SIGTERM or SIGINT. "
+      "Examples:\n\n"
       "  bitdial serve SmolLM2-bits\n"
       "  bitdial serve SmolLM2-bits --listen 127.0.0.1:6000 --threads 8 --config "
       "configs/cpu.json\n\n"

@@ -7,6 +7,12 @@
 
 namespace bitdial::server {
 
+void SilenceProtobuf() {
+#if GOOGLE_PROTOBUF_VERSION < 4022000  // later releases log through Abseil, errors of ours only
+  google::protobuf::SetLogHandler(nullptr);
+#endif
+}
+
 grpc::ByteBuffer ToByteBuffer(const google::protobuf::Message& message) {
   const grpc::Slice slice(message.SerializeAsString());
   return grpc::ByteBuffer(&slice, 1);

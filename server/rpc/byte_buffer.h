@@ -10,6 +10,10 @@
 
 namespace bitdial::server {
 
+// Protobuf writes a line to stderr for each string that is not UTF-8; a client must not be able to
+// fill the log.
+void SilenceProtobuf();
+
 grpc::ByteBuffer ToByteBuffer(const google::protobuf::Message& message);
 
 // Errors  INVALID_ARGUMENT: not the wire form of the message's type, or a string in it is not

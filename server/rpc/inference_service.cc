@@ -24,6 +24,20 @@ uint64_t RandomSeed() {
   return (static_cast<uint64_t>(device()) << 32) | device();
 }
 
+const char* WireName(ChatForm form) {
+  switch (form) {
+    case ChatForm::kNone:
+      return "none";
+    case ChatForm::kChatMl:
+      return "chatml";
+    case ChatForm::kLlama2:
+      return "llama2";
+    case ChatForm::kLlama3:
+      return "llama3";
+  }
+  return "?";
+}
+
 // The client's deadline on the engine's clock. Absent when there is none, or one so far away that
 // it means none.
 std::optional<engine::Clock::time_point> DeadlineOf(const grpc::CallbackServerContext& context) {
@@ -72,6 +86,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Stream(
   const std::string request_id = MakeRequestId();
   const absl::StatusOr<const Serving*> serving = Find();
   const auto make_valid = [&]() -> absl::StatusOr<ValidRequest> {
+    if (context->IsCancelled()) return absl::CancelledError("the client cancelled");
     if (!serving.ok()) return serving.status();
     if (is_draining_)
       return WithReason(Unavailable("the server is shutting down; ask another"), kReasonDraining);
@@ -197,7 +212,7 @@ absl::StatusOr<v1::GetModelResponse> InferenceService::AnswerGetModel(
   response.set_kv_bytes_per_token(model.kv_bytes_per_token);
   response.set_resident_bytes(ResidentBytes());
   response.set_tokenizer(served.tokenizer->kind());
-  response.set_chat_template(Name(served.chat_template.form()));
+  response.set_chat_template(WireName(served.chat_template.form()));
   response.set_backend(model.backend);
   response.mutable_kernels()->Add(model.kernels.begin(), model.kernels.end());
   response.set_server_version(Version());

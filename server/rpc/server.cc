@@ -11,6 +11,8 @@
 #include <cstring>
 #include <mutex>
 
+#include "server/rpc/byte_buffer.h"
+
 namespace bitdial::server {
 namespace {
 
@@ -78,6 +80,7 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const ServerConfig& 
   BITDIAL_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(config.listen));
   setenv("GRPC_VERBOSITY", "NONE",
          /*overwrite=*/0);  // what it has to say, ExplainBindFailure says better
+  SilenceProtobuf();
   EnablePlugins();
   std::unique_ptr<RpcServer> server(new RpcServer(config));
   grpc::ServerBuilder builder;

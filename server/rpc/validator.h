@@ -42,13 +42,13 @@ struct RequestContext {
 
 // How ids become the answer's text.
 struct TextOptions {
-  std::vector<std::string> stop;
+  std::vector<std::string> stop = {};
   int32_t min_tokens = 0;         // stop strings do not end the output before
   bool continues_prompt = false;  // the output's first token is not at the beginning of a text
-  std::vector<std::string>
-      echo;  // the prompt's text, in pieces a message can carry; empty: no echo
-  std::vector<int32_t>
-      ending_ids;  // ids whose own text is not part of the answer: stop ids, end of sequence
+  std::vector<std::string> echo =
+      {};  // the prompt's text, in pieces a message can carry; empty: no echo
+  std::vector<int32_t> ending_ids =
+      {};  // ids whose own text is not part of the answer: stop ids, end of sequence
   bool wants_token_ids = true;
   bool wants_logprobs = false;
 };

@@ -1,0 +1,92 @@
+"""A real `bitdial serve` on a quantized tiny model, for tests. Standard library only."""
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
+# Long enough for a request that is still running when a test interrupts it.
+CONTEXT = 32768
+START_TIMEOUT_S = 120
+
+
+def run(*command, timeout=120, **keywords):
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=timeout, **keywords)
+
+
+def make_model(bitdial, folder):
+    """A tiny random Llama, dense and with 2 to 4 bit-planes. Returns both paths."""
+    dense, bits = pathlib.Path(folder) / "tiny", pathlib.Path(folder) / "tiny-bits"
+    run(sys.executable, SOURCE / "tests/testing/make_tiny_model.py", dense, "--context", CONTEXT, check=True)
+    made = run(bitdial, "quantize", dense, "-o", bits, "--bits", "2-4")
+    if made.returncode != 0:
+        raise RuntimeError(f"bitdial quantize failed with {made.returncode}:\n{made.stderr}")
+    return dense, bits
+
+
+class Server:
+    """Started on a free port; `log` collects stderr."""
+
+    def __init__(self, bitdial, model, *flags):
+        command = [str(bitdial), "serve", str(model), "--listen", "127.0.0.1:0", "--max-context", str(CONTEXT), *flags]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.log = []
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
+        self.ready_line = self._read_ready_line()
+        self.address = self.ready_line.split(" on ")[1].split()[0]
+
+    def _read_log(self):
+        for line in self.process.stderr:
+            self.log.append(line.rstrip("\n"))
+
+    def _read_ready_line(self):
+        line = []
+        reader = threading.Thread(target=lambda: line.append(self.process.stdout.readline()), daemon=True)
+        reader.start()
+        reader.join(START_TIMEOUT_S)
+        if not line or not line[0].startswith("Serving "):
+            self.process.kill()
+            raise RuntimeError("the server did not come up:\n" + "\n".join(self.log))
+        return line[0].rstrip("\n")
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def wait(self, timeout=60):
+        """The exit code, as a shell would see it."""
+        code = self.process.wait(timeout)
+        self._reader.join(5)
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return 128 - code if code < 0 else code
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        return self.wait()
+
+
+def wait_until(is_true, timeout=20):
+    end = time.monotonic() + timeout
+    while not is_true():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def bitdial_path():
+    """The executable under test: the environment variable BITDIAL, set by ctest."""
+    path = os.environ.get("BITDIAL")
+    if not path:
+        sys.exit("set BITDIAL to the executable under test, or run through ctest")
+    return path
+
+
+def temporary_folder():
+    return tempfile.TemporaryDirectory(prefix="bitdial_e2e_")
