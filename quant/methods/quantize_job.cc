@@ -118,7 +118,7 @@ class Job {
                       Name(view.dtype));
     }
     if (const int64_t bad = FindNonFinite(view); bad >= 0) {
-      return InvalidArgument("tensor \"{}\": element {} (counted row by row) is not finite",
+      return DataLoss("tensor \"{}\": element {} (counted row by row) is not finite",
                              plan.name, bad);
     }
     if (plan.shape.rank == 2) AddReport(plan);

@@ -86,8 +86,9 @@ using ProgressFn = std::function<bool(const QuantizeProgress&)>;
 // model.safetensors in the AnyBCQ release layout, tokenizer files. Everything is written to
 // "<output>.tmp-<pid>" and renamed at the end: under the final name there is a whole checkpoint or
 // nothing. Memory: one tensor's codes and scales beside the mapped source. The output's bytes do
-// not depend on the number of threads. Errors  INVALID_ARGUMENT      options; non-finite weights
-// and weights beyond binary16 scales (names tensor and index)
+// not depend on the number of threads.
+// Errors  INVALID_ARGUMENT      options; weights beyond binary16 scales (names tensor and row)
+//         DATA_LOSS             non-finite weights (names tensor and index)
 //         FAILED_PRECONDITION   the source is quantized already
 //         ALREADY_EXISTS        the output is there and overwrite is off
 //         RESOURCE_EXHAUSTED    disk or memory full

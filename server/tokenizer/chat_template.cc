@@ -117,11 +117,11 @@ const char* Name(ChatForm form) {
     case ChatForm::kNone:
       return "none";
     case ChatForm::kChatMl:
-      return "ChatML";
+      return "chatml";
     case ChatForm::kLlama2:
-      return "Llama 2";
+      return "llama2";
     case ChatForm::kLlama3:
-      return "Llama 3";
+      return "llama3";
   }
   return "none";
 }

@@ -226,7 +226,7 @@ class CliTest(unittest.TestCase):
             ("float", {"num_hidden_layers": 1.5}, None, "num_hidden_layers"),
             ("layers", {"num_hidden_layers": 3}, None, "model.layers.2"),
             ("rope", {"rope_scaling": {"type": "yarn", "factor": 2.0}}, EXIT_UNSUPPORTED, "yarn"),
-            ("vocab", {"vocab_size": 100}, None, "embed_tokens"),
+            ("vocab", {"vocab_size": 300}, None, "embed_tokens"),
         ]:
             with self.subTest(name):
                 result = run("generate", self.edit_config("config_" + name, **changes), "--prompt", "x")
