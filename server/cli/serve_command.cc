@@ -99,7 +99,15 @@ int Serve(const ServeOptions& options) {
   return Report(status);
 }
 
-// "--max-context TOKENS", from the table that also makes the file's keys.
+// What stands behind the flag in the help: "{f16|f32}", "tokens", "TEXT".
+std::string ValueName(const ConfigKey& key) {
+  if (key.choices.empty()) return *key.unit == '\0' ? "TEXT" : key.unit;
+  std::string name;
+  for (const std::string& choice : key.choices) name += (name.empty() ? "{" : "|") + choice;
+  return name + "}";
+}
+
+// "--max-context tokens", from the table that also makes the file's keys.
 void AddConfigFlags(CLI::App& command, ServeOptions& options) {
   for (const ConfigKey& key : ConfigKeys()) {
     const std::string name = key.name;
@@ -118,7 +126,7 @@ void AddConfigFlags(CLI::App& command, ServeOptions& options) {
             FlagName(key),
             [&options, name](const std::string& value) { options.flags[name] = value; }, help)
         ->group("Configuration")
-        ->type_name(key.choices.empty() ? (*key.unit == '\0' ? "TEXT" : key.unit) : "NAME");
+        ->type_name(ValueName(key));
   }
 }
 
