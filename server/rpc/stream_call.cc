@@ -149,7 +149,11 @@ void StreamCall::OnCancel() {
   StopComputing(absl::CancelledError("the client cancelled, or its deadline passed"));
 }
 
-void StreamCall::OnDone() { self_.reset(); }
+void StreamCall::OnDone() {
+  std::shared_ptr<StreamCall> self;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  self.swap(self_);  // let go after the lock
+}
 
 void StreamCall::StopComputing(absl::Status reason) {
   std::optional<engine::RequestId> id;
@@ -213,7 +217,7 @@ void StreamCall::Pump() {
     }
     if (stream_.stop_matched()) StopComputing(absl::OkStatus());
     if (!IsEmpty(message)) {
-      buffer_ = Encode(std::move(message), method_);
+      HandOver(std::move(message));
       StartWrite(&buffer_);
       return;
     }
@@ -247,18 +251,20 @@ void StreamCall::End(const engine::FinishEvent& end, v1::GenerateResponse messag
              stream_.stop_matched() ? "stop string" : Name(end.reason), weight_bits_,
              end.num_prompt_tokens, stream_.num_tokens(), end.num_generated_tokens, end.queue_s,
              end.prefill_s, end.decode_s);
-  if (!status.ok()) {
-    if (IsEmpty(message)) {
-      Finish(ToGrpcStatus(status));
-    } else {  // what was made before the error is the client's
-      buffer_ = Encode(std::move(message), method_);
-      StartWriteAndFinish(&buffer_, grpc::WriteOptions(), ToGrpcStatus(status));
-    }
+  if (status.ok()) *message.mutable_finish() = MakeFinish(end);
+  if (!status.ok() && IsEmpty(message)) {
+    Finish(ToGrpcStatus(status));
     return;
   }
-  *message.mutable_finish() = MakeFinish(end);
-  buffer_ = Encode(std::move(message), method_);
-  StartWriteAndFinish(&buffer_, grpc::WriteOptions(), grpc::Status::OK);
+  HandOver(std::move(message));  // what was made before an error is the client's
+  StartWriteAndFinish(&buffer_, grpc::WriteOptions(), ToGrpcStatus(status));
+}
+
+void StreamCall::HandOver(v1::GenerateResponse message) {
+  grpc::ByteBuffer encoded = Encode(std::move(message), method_);
+  // The lock publishes what this thread did with the stream to the one that runs OnWriteDone.
+  const std::lock_guard<std::mutex> lock(mutex_);
+  buffer_ = std::move(encoded);
 }
 
 absl::Status StreamCall::EndStatus(const engine::FinishEvent& end) {

@@ -71,6 +71,7 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void PostPump();                 // needs mutex_; at most one task is queued
   std::optional<Work> TakeWork();  // needs mutex_
   v1::GenerateResponse MakeMessage(const Work& work);
+  void HandOver(v1::GenerateResponse message);  // makes it the buffer_ to be written
   void End(const engine::FinishEvent& end, v1::GenerateResponse message);
   absl::Status EndStatus(const engine::FinishEvent& end);
   v1::Finish MakeFinish(const engine::FinishEvent& end) const;

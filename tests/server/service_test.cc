@@ -284,7 +284,7 @@ TEST_F(ServiceTest, DeadlineStopsTheComputing) {
   StartServer({.script = "abc", .repeats = true, .token_time = 5ms});
   v1::GenerateRequest request = Hello();
   request.mutable_params()->mutable_stopping()->set_max_tokens(4000);
-  const Answer answer = Generate(request, 150ms);
+  const Answer answer = Generate(request, 1s);
   EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
   EXPECT_FALSE(answer.text.empty());
   EXPECT_TRUE(WaitUntilIdle());
