@@ -10,14 +10,18 @@
 namespace bitdial::server {
 namespace {
 
-// Tokens of one message. With 20 top log-probabilities each this stays far below the 4 MiB a client
-// takes by default.
-constexpr size_t kMaxTokensPerMessage = 256;
+// Tokens and log-probability entries of one message: far below the 4 MiB a client takes by default.
+constexpr int32_t kMaxTokensPerMessage = 256;
+constexpr int32_t kMaxEntriesPerMessage = 8192;
+
+size_t TokensPerMessage(int32_t num_top_logprobs) {
+  return static_cast<size_t>(
+      std::clamp(kMaxEntriesPerMessage / (num_top_logprobs + 2), 1, kMaxTokensPerMessage));
+}
 
 template <typename T>
-std::vector<T> TakeSome(std::deque<T>& from) {
-  const auto end =
-      from.begin() + static_cast<std::ptrdiff_t>(std::min(from.size(), kMaxTokensPerMessage));
+std::vector<T> TakeSome(std::deque<T>& from, size_t max_count) {
+  const auto end = from.begin() + static_cast<std::ptrdiff_t>(std::min(from.size(), max_count));
   std::vector<T> taken(std::make_move_iterator(from.begin()), std::make_move_iterator(end));
   from.erase(from.begin(), end);
   return taken;
@@ -74,6 +78,7 @@ StreamCall::StreamCall(const Server& server, Method method, std::string request_
       request_id_(std::move(request_id)),
       weight_bits_(request.request.weight_bits),
       seed_(request.request.sampling.seed),
+      tokens_per_message_(TokensPerMessage(request.request.num_top_logprobs)),
       stream_(server.tokenizer, request.text),
       echo_(std::make_move_iterator(request.text.echo.begin()),
             std::make_move_iterator(request.text.echo.end())) {}
@@ -190,10 +195,10 @@ std::optional<StreamCall::Work> StreamCall::TakeWork() {
     return work;
   }
   if (!prompt_logprobs_.empty()) {
-    work.prompt_logprobs = TakeSome(prompt_logprobs_);
+    work.prompt_logprobs = TakeSome(prompt_logprobs_, tokens_per_message_);
     return work;
   }
-  work.tokens = TakeSome(tokens_);
+  work.tokens = TakeSome(tokens_, tokens_per_message_);
   if (tokens_.empty() && end_.has_value()) work.end = std::move(end_);
   if (work.tokens.empty() && !work.end.has_value()) return std::nullopt;
   return work;

@@ -83,6 +83,7 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   const std::string request_id_;
   const int weight_bits_;
   const uint64_t seed_;
+  const size_t tokens_per_message_;
   std::shared_ptr<StreamCall> self_;  // until OnDone
 
   // Held by whoever set is_busy_.

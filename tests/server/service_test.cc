@@ -306,12 +306,12 @@ TEST_F(ServiceTest, FullQueueIsResourceExhaustedWithARetry) {
   reader->Finish();
 }
 
-// Messages of a quarter megabyte fill gRPC's windows soon; then tokens wait in the queue until it
+// Tokens of 64 KiB fill gRPC's windows soon; then tokens wait in the queue until it
 // is full.
 TEST_F(ServiceTest, SlowReaderIsCancelledAndOthersGoOn) {
   ServerConfig config;
   config.max_unread_tokens = 50;
-  StartServer({.script_ids = {ByteTokenizer::kLong}, .repeats = true}, config, 256 << 10);
+  StartServer({.script_ids = {ByteTokenizer::kLong}, .repeats = true}, config, 64 << 10);
   grpc::ClientContext context;
   v1::GenerateRequest request = Hello();
   request.mutable_params()->mutable_stopping()->set_max_tokens(4000);
