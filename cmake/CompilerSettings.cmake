@@ -8,7 +8,9 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 
 find_program(BITDIAL_CCACHE ccache)
 if(BITDIAL_CCACHE)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${BITDIAL_CCACHE})
+  # Paths relative to the tree, so that a second clone finds what the first one compiled.
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+      ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${BITDIAL_CCACHE})
 endif()
 
 add_library(bitdial_options INTERFACE)
