@@ -249,9 +249,10 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const quant::Checkpoint& 
   BITDIAL_RETURN_IF_ERROR(CheckOptions(options));
   auto pool = std::make_unique<ThreadPool>(options.num_threads);
   WeightLoader loader(checkpoint, table, *pool);
-  BITDIAL_ASSIGN_OR_RETURN(
-      std::unique_ptr<DecoderModel> model,
-      LoadModel(loader, {.kv_format = options.kv_format, .max_context = options.max_context}));
+  BITDIAL_ASSIGN_OR_RETURN(std::unique_ptr<DecoderModel> model,
+                           LoadModel(loader, {.kv_format = options.kv_format,
+                                              .max_context = options.max_context,
+                                              .extra_eos_ids = options.extra_eos_ids}));
 
   StepLoopOptions loop_options;
   // Every running sequence advances in every step, so a step has a token for each.

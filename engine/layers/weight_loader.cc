@@ -145,6 +145,7 @@ absl::Status WeightLoader::ReadDenseWeight(Weight& weight) {
   BITDIAL_RETURN_IF_ERROR(Annotate(CheckFinite(name, tensor.view, pool_), checkpoint_.path()));
   weight.format = kernels::WeightFormat::kDense;
   weight.dense = {.w = tensor.view, .storage = std::move(tensor.storage)};
+  if (weight.dense.storage.num_bytes() > 0) checkpoint_.Forget(name);  // the view is of our own copy
   return absl::OkStatus();
 }
 
@@ -170,7 +171,13 @@ absl::Status WeightLoader::ReadBcqWeight(Weight& weight) {
                     weight.name, weight.bcq.out_features, weight.bcq.in_features,
                     weight.out_features, weight.in_features);
   }
+  // The kernel layout is a copy: none of the mapped pages will be read again.
   checkpoint_.Forget(weight.name + ".qweight");
+  for (const kernels::CanonicalScales& set : canonical.scales) {
+    for (const char* kind : {"alpha", "beta"}) {
+      checkpoint_.Forget(fmt::format("{}.{}_{}", weight.name, kind, set.bits));
+    }
+  }
   return absl::OkStatus();
 }
 

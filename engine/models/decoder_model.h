@@ -41,6 +41,7 @@ class DecoderModel {
 struct ModelOptions {
   kernels::KvFormat kv_format = kernels::KvFormat::kF16;
   int64_t max_context = 0;  // as EngineOptions
+  std::vector<int32_t> extra_eos_ids = {};  // as EngineOptions
 };
 
 // Reads config.json, finds the family and loads it.

@@ -56,6 +56,9 @@ void KeepMinP(std::vector<Candidate>& candidates, float min_p) {
   std::erase_if(candidates, [min_p](const Candidate& c) { return c.weight < min_p; });
 }
 
+// Far beyond any real logit, far enough from the largest float that sums of penalties stay finite.
+constexpr float kLargestLogit = 1e30f;
+
 // The candidates are walked by id, so that what is drawn does not depend on how the filters
 // reordered them.
 int32_t Draw(std::vector<Candidate>& candidates, double uniform) {
@@ -175,6 +178,7 @@ void Sampler::Adjust(const Sequence& sequence, float* logits) const {
     if (id >= sampled_vocab_size_) continue;
     float& logit = logits[id];
     logit = logit > 0 ? logit / sampling.repetition_penalty : logit * sampling.repetition_penalty;
+    logit = std::clamp(logit, -kLargestLogit, kLargestLogit);  // a tiny penalty divides to infinity
     if (seen.num_in_output > 0) {
       logit -= sampling.presence_penalty +
                sampling.frequency_penalty * static_cast<float>(seen.num_in_output);

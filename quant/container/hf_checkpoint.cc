@@ -80,6 +80,12 @@ absl::Status HfCheckpoint::ReadConfigs() {
   if (anybcq.has_value()) {
     BITDIAL_ASSIGN_OR_RETURN(quantization_, ReadQuantization(*anybcq));
     has_quantization_ = true;
+    // What our own quantizer adds: the release's section has no word for the method.
+    BITDIAL_ASSIGN_OR_RETURN(auto ours, config.GetObject("bitdial"));
+    if (ours.has_value()) {
+      BITDIAL_ASSIGN_OR_RETURN(quantization_.method,
+                               ours->GetStringOr("method", quantization_.method));
+    }
   }
 
   const std::string generation_path = path_ + "/generation_config.json";

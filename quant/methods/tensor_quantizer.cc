@@ -157,7 +157,7 @@ QuantizedTensor MakeOutput(const TensorPlan& plan) {
 
 absl::Status FailureStatus(const TensorPlan& plan, const TaskResult& result) {
   if (result.failure == TaskResult::Failure::kNonFinite) {
-    return InvalidArgument("tensor \"{}\": element [{}, {}] is {}; weights must be finite",
+    return DataLoss("tensor \"{}\": element [{}, {}] is {}; weights must be finite",
                            plan.name, result.row, result.col, result.value);
   }
   return InvalidArgument(

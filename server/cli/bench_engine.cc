@@ -9,6 +9,7 @@
 #include "server/cli/bench_command.h"
 #include "server/cli/command.h"
 #include "server/cli/engine_flags.h"
+#include "server/cli/json_text.h"
 #include "server/cli/text_table.h"
 #include "server/model/event_queue.h"
 #include "server/model/served_model.h"
@@ -123,7 +124,7 @@ absl::Status BenchEngine(const EngineBenchOptions& options) {
                                {"ttft_s", MakeSpread(ttft).median}});
   }
   if (options.is_json) {
-    std::cout << json.dump(2) << std::endl;
+    std::cout << JsonText(json, 2) << std::endl;
   } else {
     fmt::print("{} on {}: prompt {}, generate {}, {} samples\n{}weights {}, process {}\n",
                model.name, info.backend, options.prompt_tokens, options.tokens, options.num_samples,

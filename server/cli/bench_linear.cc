@@ -14,6 +14,7 @@
 #include "kernels/kernel_table.h"
 #include "server/cli/bench_command.h"
 #include "server/cli/command.h"
+#include "server/cli/json_text.h"
 #include "server/cli/text_table.h"
 
 namespace bitdial::server {
@@ -177,7 +178,7 @@ absl::Status BenchLinear(const LinearOptions& options) {
     }
   }
   if (options.is_json) {
-    std::cout << json.dump(2) << std::endl;
+    std::cout << JsonText(json, 2) << std::endl;
   } else {
     fmt::print("{} (out x in), group {}, {} threads, {} samples\n{}", options.shape,
                options.group_size, pool.num_threads(), options.num_samples, text.ToString());

@@ -14,7 +14,7 @@ enum ExitCode : int {
   kExitUsage = 2,        // a flag or a value is wrong
   kExitBadFile = 3,      // a file is missing, unreadable or damaged
   kExitUnsupported = 4,  // known, but not built or not supported
-  kExitMachine = 5,      // this machine or build lacks what was asked for
+  kExitMachine = 5,      // the machine, the build or the model lacks what was asked for
   kExitExists = 6,       // the output is already there
   kExitResources = 7,    // memory, disk, port or queue is not to be had
   kExitNoServer = 8,     // the server cannot be reached or is not serving

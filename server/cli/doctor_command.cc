@@ -8,6 +8,7 @@
 #include "kernels/core/thread_pool.h"
 #include "kernels/kernel_table.h"
 #include "server/cli/command.h"
+#include "server/cli/json_text.h"
 #include "server/cli/text_table.h"
 #include "server/version.h"
 
@@ -48,7 +49,7 @@ absl::Status Doctor(const DoctorOptions& options) {
                                    {"runnable", table.IsRunnable(row)}});
       }
     }
-    std::cout << json.dump(2) << std::endl;
+    std::cout << JsonText(json, 2) << std::endl;
     return absl::OkStatus();
   }
   fmt::print("bitdial   {}\ncpu       {}, {} cores\nbackend   {}\n", Version(), CpuModelName(),

@@ -15,6 +15,7 @@
 
 #include "server/cli/command.h"
 #include "server/cli/engine_flags.h"
+#include "server/cli/json_text.h"
 #include "server/cli/progress.h"
 #include "server/model/event_queue.h"
 #include "server/model/served_model.h"
@@ -143,7 +144,7 @@ absl::Status Eval(const EvalOptions& options) {
                                    {"windows", windows.size()},
                                    {"prompt_tokens_per_s", rate}};
     if (bits == 0) json["bits"] = "dense";
-    std::cout << json.dump() << std::endl;
+    std::cout << JsonText(json) << std::endl;
   } else {
     fmt::print(
         "perplexity {:.4f} +/- {:.4f} at {} bits ({} tokens scored, {} windows of {}, {:.0f} "

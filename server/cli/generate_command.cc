@@ -6,6 +6,7 @@
 
 #include "server/cli/command.h"
 #include "server/cli/engine_flags.h"
+#include "server/cli/json_text.h"
 #include "server/model/event_queue.h"
 #include "server/model/served_model.h"
 
@@ -107,7 +108,7 @@ void Print(const Generation& generation, int bits, bool is_json) {
                                  {"decode_tokens_per_s", decode_rate},
                                  {"finish_reason", Name(finish.reason)}};
   if (bits == 0) json["bits"] = "dense";
-  std::cout << json.dump() << std::endl;
+  std::cout << JsonText(json) << std::endl;
 }
 
 absl::Status Generate(const GenerateOptions& options) {

@@ -6,6 +6,7 @@
 
 #include "quant/container/checkpoint.h"
 #include "server/cli/command.h"
+#include "server/cli/json_text.h"
 #include "server/cli/text_table.h"
 #include "server/tokenizer/chat_template.h"
 
@@ -58,11 +59,11 @@ void PrintText(const nlohmann::ordered_json& json, const quant::Checkpoint& chec
                bool lists_tensors) {
   fmt::print("{} ({})\n", json["path"].get<std::string>(), json["form"].get<std::string>());
   for (const auto& [key, value] : json["config"].items()) {
-    if (value.is_primitive()) fmt::print("  {:<26} {}\n", key, value.dump());
+    if (value.is_primitive()) fmt::print("  {:<26} {}\n", key, JsonText(value));
   }
   fmt::print("quantization  {}\ntokenizer     {}\ntensors       {} in {}\n",
-             json["quantization"].dump(), json["tokenizer"].dump(), json["num_tensors"].dump(),
-             HumanBytes(json["tensor_bytes"].get<int64_t>()));
+             JsonText(json["quantization"]), JsonText(json["tokenizer"]),
+             JsonText(json["num_tensors"]), HumanBytes(json["tensor_bytes"].get<int64_t>()));
   if (!lists_tensors) return;
   TextTable table({"tensor", "type", "shape", "bytes"});
   for (const quant::TensorInfo& tensor : checkpoint.tensors()) {
@@ -89,7 +90,7 @@ absl::Status Inspect(const InspectOptions& options) {
                                  {"bytes", tensor.num_bytes}});
     }
   }
-  std::cout << json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << std::endl;
+  std::cout << JsonText(json, 2) << std::endl;
   return absl::OkStatus();
 }
 

@@ -18,7 +18,8 @@ int main(int argc, char** argv) {
   app.footer(
       "Exit codes: 0 done, 1 failed while running, 2 wrong flag or value, 3 file missing or "
       "damaged, 4 not supported,\n"
-      "5 this machine lacks what was asked for, 6 output exists, 7 out of memory, disk, port or "
+      "5 machine, build or model lacks what was asked, 6 output exists, 7 out of memory, disk, "
+      "port or "
       "queue, 8 server not\n"
       "reached, 9 wrong config, 128+n ended by signal n. "
       "BITDIAL_FORCE_BACKEND=cpu_ref|cpu_avx2|cpu_avx512 picks kernels.");
@@ -36,6 +37,9 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitOk : kExitUsage;  // CLI11's own codes are 100-127
+  } catch (const std::exception& error) {  // nothing of ours throws: a library's, and out of memory
+    std::fprintf(stderr, "bitdial: unexpected error: %s\n", error.what());
+    return kExitFailure;
   }
   return exit_code;
 }

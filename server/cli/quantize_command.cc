@@ -8,6 +8,7 @@
 
 #include "quant/methods/quantize_job.h"
 #include "server/cli/command.h"
+#include "server/cli/json_text.h"
 #include "server/cli/progress.h"
 #include "server/cli/text_table.h"
 
@@ -115,7 +116,7 @@ absl::Status Quantize(QuantizeFlags flags) {
   progress.Finish();
   if (!report.ok()) return report.status();
   if (flags.is_json) {
-    std::cout << ToJson(*report).dump(2) << std::endl;
+    std::cout << JsonText(ToJson(*report), 2) << std::endl;
   } else {
     PrintReport(*report);
   }

@@ -21,6 +21,7 @@ absl::StatusOr<ServedModel> LoadServedModel(const std::string& path,
   BITDIAL_ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::Load(model.checkpoint->tokenizer_path()));
   model.chat_template = ChatTemplate::Recognise(*model.tokenizer);
   options.sampled_vocab_size = model.tokenizer->vocab_size();
+  options.extra_eos_ids = model.tokenizer->eos_ids();
   BITDIAL_ASSIGN_OR_RETURN(model.engine, engine::Engine::Create(*model.checkpoint, table, options));
 
   std::filesystem::path absolute = std::filesystem::absolute(path).lexically_normal();

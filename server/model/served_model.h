@@ -24,7 +24,7 @@ struct ServedModel {
   std::string quantization_method() const;  // "anybcq", ..., or "dense"
 };
 
-// Opens, loads and warms up. options.sampled_vocab_size is set from the tokenizer; kernels come
+// Opens, loads and warms up. options.sampled_vocab_size and extra_eos_ids are set from the tokenizer; kernels come
 // from BITDIAL_FORCE_BACKEND or the best the machine has. Errors  those of Checkpoint::Open,
 // Tokenizer::Load, KernelTable::Create and Engine::Create.
 absl::StatusOr<ServedModel> LoadServedModel(const std::string& path, engine::EngineOptions options);

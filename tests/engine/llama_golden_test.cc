@@ -61,6 +61,16 @@ INSTANTIATE_TEST_SUITE_P(Variants, TinyLlama,
                                            "sharded_f16"),
                          [](const auto& variant) { return std::string(variant.param); });
 
+TEST(TinyLlamaOptions, ExtraEosIdsJoinTheConfigs) {
+  const std::string folder = GoldenPath("llama/mha_untied_f32");
+  const std::vector<int32_t> own = LoadedModel(folder).model->info().eos_ids;
+  std::vector<int32_t> want = own;
+  want.push_back(7);
+  const ModelOptions options{.extra_eos_ids = {own.empty() ? 7 : own[0], 7, -1, 1 << 20}};
+  EXPECT_EQ(LoadedModel(folder, options).model->info().eos_ids,
+            want);  // no doubles, none outside the vocabulary
+}
+
 // A checkpoint in the published AnyBCQ layout, q_bias full of NaN, written by a script that shares
 // no code with us.
 TEST(AnyBcqRelease, LogitsAgreeAtEveryBits) {

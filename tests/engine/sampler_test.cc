@@ -165,6 +165,22 @@ TEST_F(SamplerTest, RepetitionPenaltyDividesPositiveAndMultipliesNegativeLogits)
   EXPECT_EQ(Greedy({2.4f, 5, 2.6f, 0}, {2, 2, 2}), 1);  // once, however often seen: 2.5 against 1.3
 }
 
+TEST_F(SamplerTest, TheSmallestPenaltiesAndTemperaturesStillDrawAToken) {
+  request_.prompt_ids = {1, 2};
+  for (float penalty : {1e-45f, 1e-38f, 100.0f}) {
+    for (float temperature : {0.0f, 1e-45f, 1e-38f, 1.0f, 100.0f}) {
+      request_.sampling.repetition_penalty = penalty;
+      request_.sampling.temperature = temperature;
+      const auto event = Sample({2, 20, 30, -1}, {2});
+      ASSERT_TRUE(event.ok()) << event.status();
+      EXPECT_GE(event->token_id, 0);
+      EXPECT_LT(event->token_id, 4);
+    }
+  }
+  request_.sampling.repetition_penalty = 1e-38f;
+  EXPECT_EQ(Reachable({2, 20, -30, -1}), std::vector<int32_t>{1});  // 20 / 1e-38 beats everything
+}
+
 TEST_F(SamplerTest, PresenceAndFrequencyCountTheOutputOnly) {
   request_.prompt_ids = {1, 1, 1};
   request_.sampling.presence_penalty = 1;

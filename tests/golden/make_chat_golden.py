@@ -48,9 +48,9 @@ LLAMA3 = (
 LLAMA3_ALWAYS = LLAMA3.replace("{% if add_generation_prompt %}", "").removesuffix("{% endif %}")
 
 CASES = [
-    ("smollm2", SMOLLM2, "ChatML"), ("other_default", OTHER_DEFAULT, "ChatML"), ("chatml", CHATML, "ChatML"),
-    ("chatml_spelled", CHATML_SPELLED, "ChatML"), ("chatml_bos", CHATML_BOS, "ChatML"), ("llama2", LLAMA2, "Llama 2"),
-    ("llama3", LLAMA3, "Llama 3"), ("llama3_always", LLAMA3_ALWAYS, "Llama 3"),
+    ("smollm2", SMOLLM2, "chatml"), ("other_default", OTHER_DEFAULT, "chatml"), ("chatml", CHATML, "chatml"),
+    ("chatml_spelled", CHATML_SPELLED, "chatml"), ("chatml_bos", CHATML_BOS, "chatml"), ("llama2", LLAMA2, "llama2"),
+    ("llama3", LLAMA3, "llama3"), ("llama3_always", LLAMA3_ALWAYS, "llama3"),
     # Near misses: these must not be taken for a form they are not.
     ("unknown", "{% for message in messages %}{{ message['content'] }}{% endfor %}", "none"),
     ("no_newline", CHATML.replace(" + '\n'}}", "}}"), "none"), ("trimmed", CHATML.replace("message['content']", "message['content'] | trim"), "none"),

@@ -52,9 +52,12 @@ absl::StatusOr<std::unique_ptr<DecoderModel>> LlamaModel::Load(WeightLoader& loa
                                                                const ModelOptions& options) {
   const quant::Checkpoint& checkpoint = loader.checkpoint();
   std::unique_ptr<LlamaModel> model(new LlamaModel);
-  BITDIAL_ASSIGN_OR_RETURN(model->config_,
-                           ParseLlamaConfig(checkpoint.config(), checkpoint.generation_config(),
-                                            checkpoint.path() + ": config"));
+  auto config = ParseLlamaConfig(checkpoint.config(), checkpoint.generation_config(),
+                                 checkpoint.path() + ": config");
+  if (absl::IsInvalidArgument(config.status())) {  // the file's fault, not the caller's
+    return absl::DataLossError(config.status().message());
+  }
+  BITDIAL_ASSIGN_OR_RETURN(model->config_, std::move(config));
   BITDIAL_ASSIGN_OR_RETURN(model->weights_, LoadLlamaWeights(loader, model->config_));
   BITDIAL_RETURN_IF_ERROR(model->ResolveKernels(loader, options));
   BITDIAL_RETURN_IF_ERROR(model->FillInfo(loader, options));
@@ -214,6 +217,11 @@ absl::Status LlamaModel::FillInfo(const WeightLoader& loader, const ModelOptions
   info_.bits = OfferedBits(weights_, loader.checkpoint().quantization());
   info_.default_bits = info_.bits.back();
   info_.eos_ids = config_.eos_ids;
+  for (int32_t id : options.extra_eos_ids) {
+    const bool is_known =
+        std::find(info_.eos_ids.begin(), info_.eos_ids.end(), id) != info_.eos_ids.end();
+    if (!is_known && id >= 0 && id < config_.vocab_size) info_.eos_ids.push_back(id);
+  }
   info_.weight_bytes = loader.totals().weight_bytes;
   info_.kv_bytes_per_token = kv_shape_.BytesPerToken();
   info_.backend = kernels::Name(loader.table().backend());

@@ -1,5 +1,5 @@
-// Perplexity of stories260K on 50 TinyStories against llama2.c's: tokenizer, engine and prompt
-// log-probabilities together, which is what `bitdial eval` adds up.
+// stories260K against llama2.c, tokenizer and engine together: its greedy text byte for byte, and
+// the perplexity of 50 TinyStories, which is what `bitdial eval` adds up.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -36,7 +36,33 @@ std::vector<std::string> ReadDocuments(const std::string& path, size_t count) {
   return documents;
 }
 
-TEST(StoriesPerplexity, AgreesWithLlama2c) {
+std::string ReadAll(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return std::string((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+}
+
+TEST(Stories, GreedyTextIsLlama2cs) {
+  const auto path = testing::SharedData("models/stories260K-hf");
+  const auto text_path = testing::SharedData("vectors/stories260K/llama2c_expected_stdout.txt");
+  if (!path || !text_path) GTEST_SKIP() << "SKIPPED: greedy text needs shared data";
+  const auto tokenizer = server::Tokenizer::Load(*path).value();
+  const auto checkpoint = quant::Checkpoint::Open(*path).value();
+  const auto table = kernels::KernelTable::CreateFromEnvironment().value();
+  engine::EngineOptions options;
+  options.kv_format = kernels::KvFormat::kF32;
+  const auto engine = engine::Engine::Create(*checkpoint, table, options).value();
+  engine::Request request;
+  request.prompt_ids = tokenizer->Encode("", {}).value();  // BOS alone
+  request.max_tokens = 200;
+  request.sampling.temperature = 0;
+  auto sink = std::make_shared<testing::RecordingSink>();
+  ASSERT_TRUE(engine->Submit(request, sink).ok());
+  ASSERT_TRUE(sink->WaitFinish());
+  EXPECT_EQ(sink->ids().size(), 200u);
+  EXPECT_EQ(tokenizer->Decode(sink->ids()), ReadAll(*text_path));
+}
+
+TEST(Stories, PerplexityAgreesWithLlama2c) {
   const auto path = testing::SharedData("models/stories260K-hf");
   const auto golden_path = testing::SharedData("vectors/stories260K/golden.json");
   const auto text_path = testing::SharedData("text/tinystories/tinystories_2MiB.txt");
