@@ -13,6 +13,7 @@
 
 #include "quant/container/file_errors.h"
 #include "quant/container/file_writer.h"
+#include "quant/container/json_reader.h"
 #include "quant/container/mapped_file.h"
 
 namespace bitdial::quant {
@@ -48,6 +49,12 @@ std::string ParentOf(const std::string& path) {
   return parent.empty() ? "." : parent;
 }
 
+// A folder that an earlier quantize made: its config.json has our key.
+bool IsOurs(const std::string& folder) {
+  const auto config = ReadJsonFile(folder + "/config.json");
+  return config.ok() && config->is_object() && config->contains("bitdial");
+}
+
 std::string WithoutTrailingSlashes(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   return path;
@@ -65,6 +72,10 @@ absl::StatusOr<std::unique_ptr<OutputFolder>> OutputFolder::Create(const std::st
       return AlreadyExists("{}: is there already; choose another name or remove it", final_path);
     if (!fs::is_directory(status))
       return AlreadyExists("{}: is not a folder; choose another name", final_path);
+    if (!IsOurs(final_path)) {
+      return AlreadyExists("{}: was not made by quantize and is not replaced; choose another name",
+                           final_path);
+    }
   }
   fs::create_directories(ParentOf(final_path), error);
   if (error) return FileError(error.value(), ParentOf(final_path), "make the folder");

@@ -14,8 +14,8 @@ namespace bitdial::quant {
 class OutputFolder {
  public:
   // Makes the temporary folder (and missing parents), and removes those that killed processes left
-  // for the same final name. Errors  ALREADY_EXISTS final_path is there and overwrite is off;
-  // PERMISSION_DENIED; RESOURCE_EXHAUSTED.
+  // for the same final name. Errors  ALREADY_EXISTS final_path is there and overwrite is off, or it
+  // is no folder that quantize made; PERMISSION_DENIED; RESOURCE_EXHAUSTED.
   static absl::StatusOr<std::unique_ptr<OutputFolder>> Create(const std::string& final_path,
                                                               bool overwrite);
   // Removes the temporary folder unless Commit succeeded.

@@ -90,7 +90,7 @@ using ProgressFn = std::function<bool(const QuantizeProgress&)>;
 // Errors  INVALID_ARGUMENT      options; weights beyond binary16 scales (names tensor and row)
 //         DATA_LOSS             non-finite weights (names tensor and index)
 //         FAILED_PRECONDITION   the source is quantized already
-//         ALREADY_EXISTS        the output is there and overwrite is off
+//         ALREADY_EXISTS        the output is there, and overwrite is off or quantize did not make it
 //         RESOURCE_EXHAUSTED    disk or memory full
 //         CANCELLED             progress returned false
 //         and those of reading the source. After any of them nothing is left behind.

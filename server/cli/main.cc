@@ -1,5 +1,8 @@
 // The one executable. Each subcommand lives in its own file beside this one.
 #include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+#include <iostream>
 
 #include "server/cli/command.h"
 #include "server/version.h"
@@ -40,6 +43,12 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {  // nothing of ours throws: a library's, and out of memory
     std::fprintf(stderr, "bitdial: unexpected error: %s\n", error.what());
     return kExitFailure;
+  }
+  std::cout.flush();
+  if (exit_code == kExitOk &&
+      (std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout)) {
+    std::fprintf(stderr, "bitdial: the output could not be written (disk full?)\n");
+    return kExitResources;
   }
   return exit_code;
 }

@@ -292,7 +292,7 @@ TEST_F(QuantizeJobTest, RefusesWhatItCannotDo) {
   tensors[7].values[5 * kHidden + 17] = std::nanf("");
   EXPECT_THAT(
       Run(WriteModel(dir_, "nan", tensors), {.output = out}),
-      StatusIs(kInvalidArgument,
+      StatusIs(absl::StatusCode::kDataLoss,
                HasSubstr("\"model.layers.0.self_attn.q_proj.weight\": element [5, 17] is nan")));
   tensors[7].values[5 * kHidden + 17] = 1e6f;
   EXPECT_THAT(
@@ -309,6 +309,11 @@ TEST_F(QuantizeJobTest, RefusesWhatItCannotDo) {
               StatusIs(kFailedPrecondition, HasSubstr("quantized already")));
   EXPECT_THAT(Run(source, {.output = out}), StatusIs(kAlreadyExists, HasSubstr("another name")));
   const std::string before = ReadAll(out + "/model.safetensors");
+  // Only what quantize made is ever replaced: not the source, not somebody's folder.
+  EXPECT_THAT(Run(source, {.output = source, .overwrite = true}),
+              StatusIs(kAlreadyExists, HasSubstr("not made by quantize")));
+  EXPECT_THAT(Run(source, {.output = dir_ / "nan", .overwrite = true}),
+              StatusIs(kAlreadyExists, HasSubstr("not made by quantize")));
   ASSERT_THAT(Run(source, {.output = out, .bits = {2, 3}, .overwrite = true}), IsOk());
   EXPECT_LT(ReadAll(out + "/model.safetensors").size(), before.size());
   ExpectOnly({"model", "nan", "huge", "norm", "out"});
