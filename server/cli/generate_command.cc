@@ -61,14 +61,17 @@ absl::StatusOr<std::vector<int32_t>> PromptIds(const ServedModel& model,
 }
 
 // Prints text as it comes unless --json.
-absl::StatusOr<Generation> RunToEnd(ServedModel& model, engine::Request request, bool is_json) {
+absl::StatusOr<Generation> RunToEnd(ServedModel& model, engine::Request request,
+                                    const GenerateOptions& options) {
   auto events = std::make_shared<EventQueue>();
   BITDIAL_RETURN_IF_ERROR(model.engine->Submit(std::move(request), events).status());
   Generation generation;
   Detokenizer detokenizer(*model.tokenizer);
+  // An answer, and a text begun by nothing, start afresh; what continues a prompt keeps its space.
+  if (!options.is_chat && !options.prompt.empty()) detokenizer.ContinueAfterPrompt();
   const auto emit = [&](const std::string& piece) {
     generation.text += piece;
-    if (!is_json) std::cout << piece << std::flush;
+    if (!options.is_json) std::cout << piece << std::flush;
   };
   for (;;) {
     const EventQueue::Event event = events->Pop();
@@ -124,7 +127,7 @@ absl::Status Generate(const GenerateOptions& options) {
   request.ignore_eos = options.ignore_eos;
   const int bits = request.weight_bits;
   BITDIAL_ASSIGN_OR_RETURN(const Generation generation,
-                           RunToEnd(model, std::move(request), options.is_json));
+                           RunToEnd(model, std::move(request), options));
   BITDIAL_RETURN_IF_ERROR(generation.finish.status);
   Print(generation, bits, options.is_json);
   return absl::OkStatus();

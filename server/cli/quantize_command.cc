@@ -24,8 +24,8 @@ struct QuantizeFlags {
   bool is_json = false;
 };
 
-std::atomic<bool> is_interrupted{
-    false};  // set by the signal handler, read by the progress callback
+// The signal that asked to stop; set by the handler, read by the progress callback.
+std::atomic<int> interrupted_by{0};
 
 nlohmann::ordered_json ToJson(const quant::PrecisionReport& precision) {
   return {{"bits", precision.bits},
@@ -105,13 +105,12 @@ absl::Status Quantize(QuantizeFlags flags) {
   }
   BITDIAL_ASSIGN_OR_RETURN(const auto source, quant::Checkpoint::Open(flags.model));
   ThreadPool pool(flags.num_threads);
-  std::signal(SIGINT, [](int) { is_interrupted = true; });
-  std::signal(SIGTERM, [](int) { is_interrupted = true; });
+  for (int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int got) { interrupted_by = got; });
   Progress progress("quantize", flags.is_json);
   const auto report = quant::Quantize(*source, flags.options, pool,
                                       [&progress](const quant::QuantizeProgress& state) {
                                         progress.Update(state.done, state.total, state.tensor);
-                                        return !is_interrupted;
+                                        return interrupted_by == 0;
                                       });
   progress.Finish();
   if (!report.ok()) return report.status();
@@ -167,7 +166,10 @@ void AddQuantizeCommand(CLI::App& app, int& exit_code) {
   command->add_option("--threads", flags->num_threads, "0: every available core")
       ->check(CLI::Range(0, 1024));
   command->add_flag("--json", flags->is_json, "Print the report as JSON");
-  command->callback([flags, &exit_code] { exit_code = Report(Quantize(*flags)); });
+  command->callback([flags, &exit_code] {
+    exit_code = Report(Quantize(*flags));
+    if (exit_code != kExitOk && interrupted_by != 0) exit_code = 128 + interrupted_by;
+  });
 }
 
 }  // namespace bitdial::server

@@ -278,6 +278,25 @@ class CliTest(unittest.TestCase):
         self.assertFalse(out.exists())
         self.assertNotEqual(run("quantize", self.dense, "-o", "/proc/nowhere/out").returncode, 0)
 
+    def test_overwrite_replaces_only_what_quantize_made(self):
+        mine = self.folder / "mine"
+        mine.mkdir()
+        (mine / "precious").write_text("x")
+        source = self.copy_of(self.dense, "overwrite_source")
+        for target in [mine, source]:
+            self.expect_failure(run("quantize", source, "-o", target, "--overwrite"), EXIT_EXISTS, "not made by quantize")
+        self.assertTrue((mine / "precious").exists())
+        out = self.folder / "overwritten"
+        for bits in ["2", "3"]:
+            self.assertEqual(run("quantize", source, "-o", out, "--bits", bits, "--overwrite").returncode, 0)
+        self.assertEqual(self.generate_json(out)["bits"], 3)
+
+    def test_full_disk_for_results_is_an_error(self):
+        with open("/dev/full", "w") as full:
+            result = subprocess.run([BITDIAL, "inspect", self.dense, "--json"], stdout=full, stderr=subprocess.PIPE,
+                                    text=True, timeout=60)
+        self.expect_failure(result, EXIT_RESOURCES, "could not be written")
+
     def test_killed_quantize_leaves_no_half_checkpoint(self):
         out = self.folder / "killed"
         process = subprocess.Popen([BITDIAL, "quantize", str(self.dense), "-o", str(out)], stderr=subprocess.DEVNULL,
