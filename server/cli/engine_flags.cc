@@ -23,10 +23,6 @@ void AddEngineFlags(CLI::App& command, EngineFlags& flags) {
                   "Storage of the KV cache: f16 or f32 (for comparisons)")
       ->check(CLI::IsMember({"f16", "f32"}))
       ->capture_default_str();
-  command
-      .add_option("--max-context", flags.max_context,
-                  "Tokens of prompt and output; 0: the model's own, at most 8192")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24));
 }
 
 }  // namespace bitdial::server

@@ -18,7 +18,7 @@ struct EngineFlags {
   engine::EngineOptions ToOptions() const;
 };
 
-// MODEL --bits --threads --kv-format --max-context
+// MODEL --bits --threads --kv-format
 void AddEngineFlags(CLI::App& command, EngineFlags& flags);
 
 }  // namespace bitdial::server

@@ -146,6 +146,9 @@ void AddGenerateCommand(CLI::App& app, int& exit_code) {
       "bits,\n"
       "prompt_tokens, prompt_tokens_per_s, decode_tokens_per_s, finish_reason.");
   AddEngineFlags(*command, options->engine);
+  command->add_option("--max-context", options->engine.max_context,
+                  "Tokens of prompt and output; 0: the model's own, at most 8192")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24));
   command->add_option("--prompt", options->prompt, "The text to continue")->required();
   command->add_flag("--chat", options->is_chat,
                     "Lay the prompt out as a user's turn by the model's chat template");
