@@ -22,6 +22,9 @@ constexpr size_t kMaxPieceBytes = 1024;
 
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
 constexpr size_t kChunkBytes = 4096;
+// The library joins a run of unknown characters one by one, copying all before each: without a
+// limit a megabyte of them takes hours. The whole run would be one <unk> anyway.
+constexpr size_t kMaxUnknownRun = 1024;
 
 // True when a space or its mark follows something else in `piece`.
 bool HasSpaceInside(std::string_view piece) {
@@ -131,6 +134,13 @@ std::string SentencePieceModel::Load() {
   }
   options_ = {proto.normalizer_spec().add_dummy_prefix(),
               proto.normalizer_spec().remove_extra_whitespaces()};
+  for (const Piece& piece : pieces_) {
+    const bool is_text = piece.type == Type::kNormal || piece.type == Type::kUserDefined;
+    if (is_text && NextUtf8(piece.text).length == piece.text.size()) {
+      known_characters_.insert(NextUtf8(piece.text).code_point);
+    }
+  }
+  has_byte_fallback_ = proto.trainer_spec().byte_fallback();
   unknown_surface_ = proto.trainer_spec().unk_surface();
   if (FindInvalidUtf8(unknown_surface_)) return "unk_surface is not UTF-8";
   // The trainer's ids can disagree with the pieces (they are only its flags): the library asks by
@@ -173,7 +183,29 @@ bool SentencePieceModel::CanCutAtSpaces() const {
   return has_mark;
 }
 
+std::string SentencePieceModel::FindUnknownRun(std::string_view text) const {
+  if (has_byte_fallback_) return "";  // no character is unknown
+  std::string normalized;
+  if (const auto status = impl_->processor.Normalize(text, &normalized); !status.ok()) {
+    return status.message();
+  }
+  size_t run = 0;
+  for (std::string_view rest = normalized; !rest.empty();) {
+    const Utf8Step step = NextUtf8(rest);
+    run = known_characters_.contains(step.code_point) ? 0 : run + 1;
+    if (run > kMaxUnknownRun) {
+      return fmt::format(
+          "more than {} characters in a row, to byte {} of the normalized text, are "
+          "not in the model's vocabulary; leave them out",
+          kMaxUnknownRun, rest.data() - normalized.data());
+    }
+    rest.remove_prefix(step.length);
+  }
+  return "";
+}
+
 std::string SentencePieceModel::Encode(std::string_view text, std::vector<int32_t>* ids) const {
+  if (std::string error = FindUnknownRun(text); !error.empty()) return error;
   std::vector<int> encoded;
   while (!text.empty()) {
     const size_t cut = can_cut_at_spaces_ ? FindCut(text) : text.size();

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 namespace bitdial::server {
@@ -46,7 +47,8 @@ class SentencePieceModel {
 
   ~SentencePieceModel();
 
-  // Appends the ids of `text` (UTF-8); no BOS, control pieces are never matched. Returns the error.
+  // Appends the ids of `text` (UTF-8); no BOS, control pieces are never matched. Returns the error:
+  // without byte fallback, more than 1024 characters in a row that no piece knows.
   std::string Encode(std::string_view text, std::vector<int32_t>* ids) const;
   // The library's own decoder: the oracle our Detokenizer is tested against.
   std::string Decode(const std::vector<int32_t>& ids) const;
@@ -62,10 +64,13 @@ class SentencePieceModel {
   SentencePieceModel();
   std::string Load();
   bool CanCutAtSpaces() const;
+  std::string FindUnknownRun(std::string_view text) const;
 
   std::unique_ptr<Impl> impl_;
   std::vector<Piece> pieces_;
   Options options_;
+  std::unordered_set<char32_t> known_characters_;  // that are a piece by themselves
+  bool has_byte_fallback_ = false;
   std::string unknown_surface_;
   int32_t bos_id_ = -1, eos_id_ = -1;
   bool can_cut_at_spaces_ = false;

@@ -100,7 +100,7 @@ bool SentencePieceTokenizer::HasLeadingSpace(int32_t id) const {
 absl::Status SentencePieceTokenizer::EncodePlain(std::string_view text,
                                                  std::vector<int32_t>* ids) const {
   if (const std::string error = model_->Encode(text, ids); !error.empty()) {
-    return Internal("SentencePiece could not encode {} bytes: {}", text.size(), error);
+    return InvalidArgument("a text of {} bytes cannot be encoded: {}", text.size(), error);
   }
   return absl::OkStatus();
 }

@@ -52,7 +52,7 @@ class EmptyCheckpoint : public quant::Checkpoint {
   absl::StatusOr<quant::DenseTensor> ReadDense(const std::string& name) const override;
 
  private:
-  const std::vector<quant::TensorInfo> tensors_;
+  const std::vector<quant::TensorInfo> tensors_{};
 };
 
 // Emits `script` token by token from a thread of its own, as the real engine does; at its end <eos>
