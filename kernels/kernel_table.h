@@ -58,6 +58,8 @@ struct KernelShape {
   int64_t num_heads = 0;
   int64_t num_kv_heads = 0;
   int64_t head_dim = 0;
+
+  bool operator==(const KernelShape&) const = default;
 };
 
 // "" when the kernel takes the shape, else the precondition that fails: "in_features 100 is not a multiple of 32".

@@ -58,7 +58,7 @@ struct StepContext {
   Stream& stream;
   Workspace& workspace;
   kernels::WeightTraffic* traffic = nullptr;  // may be null
-  // A model runs its first layer alone: enough for every kernel to take its scratch memory.
+  // A model runs LayersToWarmUp() only: enough for every kernel to take its scratch memory.
   bool is_warm_up = false;
 };
 

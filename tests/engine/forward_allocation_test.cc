@@ -6,7 +6,9 @@
 #include <new>
 
 #include "engine/step_loop.h"
+#include "quant/methods/quantize_job.h"
 #include "tests/testing/loaded_model.h"
+#include "tests/testing/temp_dir.h"
 
 namespace {
 std::atomic<int64_t> g_num_allocations{0};
@@ -75,32 +77,49 @@ class CountingModel final : public DecoderModel {
 
 class ForwardAllocation : public ::testing::TestWithParam<const char*> {};
 
+// A loop of mixed lengths and bits on `path`.
+void ExpectNoAllocations(const std::string& path, const char* backend) {
+  testing::LoadedModel loaded(path, {}, backend);
+  const CountingModel model(*loaded.model);
+  auto loop =
+      StepLoop::Create(model, loaded.pool,
+                       {.limits = {.max_step_tokens = 40, .max_running = 8}, .num_kv_blocks = 32})
+          .value();
+  loop->WarmUp();
+  model.num_allocations = 0;
+  const std::vector<int>& bits = loaded.model->info().bits;
+  for (int i = 0; i < 12; ++i) {
+    Request request;
+    request.prompt_ids.assign(static_cast<size_t>(1 + 9 * i), 5);
+    request.weight_bits = bits[static_cast<size_t>(i) % bits.size()];
+    request.max_tokens = 12;
+    request.ignore_eos = true;
+    if (i % 3 == 0) request.prompt_logprobs_from = 1;
+    loop->Add(std::make_unique<Sequence>(static_cast<RequestId>(i), std::move(request),
+                                         std::make_shared<testing::NullSink>(), Clock::now()));
+  }
+  while (loop->Step()) {
+  }
+  EXPECT_GT(loop->stats().num_steps, 20);
+  EXPECT_EQ(model.num_allocations, 0) << path << " on " << loaded.model->info().backend;
+}
+
 TEST_P(ForwardAllocation, NothingAfterWarmUp) {
   for (const char* backend : {"", "cpu_ref"}) {
-    testing::LoadedModel loaded(testing::GoldenPath(GetParam()), {}, backend);
-    const CountingModel model(*loaded.model);
-    auto loop =
-        StepLoop::Create(model, loaded.pool,
-                         {.limits = {.max_step_tokens = 40, .max_running = 8}, .num_kv_blocks = 32})
-            .value();
-    loop->WarmUp();
-    model.num_allocations = 0;
-    const std::vector<int>& bits = loaded.model->info().bits;
-    for (int i = 0; i < 12; ++i) {
-      Request request;
-      request.prompt_ids.assign(static_cast<size_t>(1 + 9 * i), 5);
-      request.weight_bits = bits[static_cast<size_t>(i) % bits.size()];
-      request.max_tokens = 12;
-      request.ignore_eos = true;
-      if (i % 3 == 0) request.prompt_logprobs_from = 1;
-      loop->Add(std::make_unique<Sequence>(static_cast<RequestId>(i), std::move(request),
-                                           std::make_shared<testing::NullSink>(), Clock::now()));
-    }
-    while (loop->Step()) {
-    }
-    EXPECT_GT(loop->stats().num_steps, 20);
-    EXPECT_EQ(model.num_allocations, 0) << GetParam() << " on " << loaded.model->info().backend;
+    ExpectNoAllocations(testing::GoldenPath(GetParam()), backend);
   }
+}
+
+// The first layer needs no scratch memory here, the second does.
+TEST(ForwardAllocation, NothingAfterWarmUpWhenLayersDiffer) {
+  testing::TempDir dir;
+  ThreadPool pool(1);
+  const auto source = quant::Checkpoint::Open(testing::GoldenPath("llama/gqa_bias_f32"));
+  ASSERT_TRUE(source.ok()) << source.status();
+  quant::QuantizeOptions options{.output = dir / "out"};
+  options.overrides.push_back(*quant::ParseTensorOverride("model.layers.0.*=dense"));
+  ASSERT_TRUE(quant::Quantize(**source, options, pool).ok());
+  ExpectNoAllocations(dir / "out", "");
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, ForwardAllocation,

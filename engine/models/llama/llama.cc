@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
+
+#include "engine/layers/warm_up.h"
 
 namespace bitdial::engine {
 namespace {
@@ -59,6 +62,9 @@ absl::StatusOr<std::unique_ptr<DecoderModel>> LlamaModel::Load(WeightLoader& loa
   }
   BITDIAL_ASSIGN_OR_RETURN(model->config_, std::move(config));
   BITDIAL_ASSIGN_OR_RETURN(model->weights_, LoadLlamaWeights(loader, model->config_));
+  model->all_layers_.resize(model->weights_.layers.size());
+  std::iota(model->all_layers_.begin(), model->all_layers_.end(), 0);
+  model->warm_up_layers_ = LayersToWarmUp(model->weights_.layers);
   BITDIAL_RETURN_IF_ERROR(model->ResolveKernels(loader, options));
   BITDIAL_RETURN_IF_ERROR(model->FillInfo(loader, options));
   model->MakeRopeTables(model->info_.max_context);
@@ -69,8 +75,7 @@ Matrix<float> LlamaModel::Forward(const Batch& batch, const kvcache::KvStore& kv
                                   StepContext& step) const {
   Matrix<float> hidden = step.workspace.Take(batch.num_tokens(), config_.hidden_size);
   weights_.embedding.Forward(batch, hidden, step);
-  const int64_t num_layers = step.is_warm_up ? 1 : config_.num_layers;
-  for (int64_t i = 0; i < num_layers; ++i) {
+  for (int64_t i : step.is_warm_up ? warm_up_layers_ : all_layers_) {
     const LlamaLayer& layer = weights_.layers[static_cast<size_t>(i)];
     Attention(layer, hidden, batch, kv.Segment(i, batch.block_tables(), batch.max_blocks_per_seq()),
               step);

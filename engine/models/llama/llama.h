@@ -50,6 +50,8 @@ class LlamaModel final : public DecoderModel {
 
   LlamaConfig config_;
   LlamaWeights weights_;
+  std::vector<int64_t> all_layers_;      // 0 .. num_layers - 1
+  std::vector<int64_t> warm_up_layers_;  // LayersToWarmUp()
   Kernels kernels_;
   ModelInfo info_;
   kvcache::KvShape kv_shape_;

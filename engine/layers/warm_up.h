@@ -1,0 +1,33 @@
+// Which layers a warm-up has to run.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "engine/layers/linear.h"
+
+namespace bitdial::engine {
+
+// Indices, ascending, of the layers that have a linear of a format or shape that no layer before
+// them has: running these alone takes the kernels' scratch memory to the size that all need. One
+// for most models; per-tensor bits make more.
+// Layer  has linears(), a list of const Linear*.
+template <typename Layer>
+std::vector<int64_t> LayersToWarmUp(const std::vector<Layer>& layers) {
+  using Kind = std::pair<kernels::WeightFormat, kernels::KernelShape>;
+  std::vector<Kind> seen;
+  std::vector<int64_t> chosen;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const size_t num_seen = seen.size();
+    for (const Linear* linear : layers[i].linears()) {
+      const Kind kind(linear->weight().format, linear->weight().shape());
+      if (std::find(seen.begin(), seen.end(), kind) == seen.end()) seen.push_back(kind);
+    }
+    if (seen.size() > num_seen) chosen.push_back(static_cast<int64_t>(i));
+  }
+  return chosen;
+}
+
+}  // namespace bitdial::engine
