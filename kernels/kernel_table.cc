@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdlib>
+#include <utility>
 
 #include "kernels/register_all.h"
 
@@ -25,6 +26,10 @@ std::string MissingFor(Backend backend, const CpuFeatures& features) {
       return "this build has no CUDA kernels";
   }
   return "unknown backend";
+}
+
+bool HasExtension(Extension extension, const CpuFeatures& features) {
+  return extension == Extension::kNone || (features.avx512_vbmi && features.avx512_vnni);
 }
 
 std::string KnownBackends() {
@@ -131,10 +136,22 @@ const char* Name(Backend backend) {
   return "?";
 }
 
+const char* Name(Numerics numerics) {
+  switch (numerics) {
+    case Numerics::kExact:
+      return "exact";
+    case Numerics::kInt8:
+      return "int8";
+  }
+  return "?";
+}
+
 absl::StatusOr<KernelTable> KernelTable::Create(const CpuFeatures& features,
-                                                const std::string& forced_backend) {
+                                                const std::string& forced_backend,
+                                                Numerics numerics) {
   KernelTable table;
   table.features_ = features;
+  table.numerics_ = numerics;
   if (forced_backend.empty()) {
     for (Backend backend : kBackends) {
       if (MissingFor(backend, features).empty()) table.backend_ = backend;
@@ -156,14 +173,14 @@ absl::StatusOr<KernelTable> KernelTable::Create(const CpuFeatures& features,
                          KnownBackends());
 }
 
-absl::StatusOr<KernelTable> KernelTable::CreateFromEnvironment() {
+absl::StatusOr<KernelTable> KernelTable::CreateFromEnvironment(Numerics numerics) {
   const char* forced = std::getenv("BITDIAL_FORCE_BACKEND");
-  return Create(DetectCpuFeatures(), forced == nullptr ? "" : forced);
+  return Create(DetectCpuFeatures(), forced == nullptr ? "" : forced, numerics);
 }
 
 bool KernelTable::IsRunnable(const KernelRow& row) const {
   if (is_forced_ && row.backend != backend_ && row.backend != Backend::kCpuRef) return false;
-  return MissingFor(row.backend, features_).empty();
+  return MissingFor(row.backend, features_).empty() && HasExtension(row.extension, features_);
 }
 
 std::span<const KernelRow> KernelTable::rows() const { return AllRows(); }
@@ -172,12 +189,13 @@ absl::StatusOr<const KernelRow*> KernelTable::Find(const KernelKey& key,
                                                    const KernelShape& shape) const {
   const KernelRow* best = nullptr;
   std::string reasons;
+  const auto rank = [](const KernelRow& row) { return std::pair(row.numerics, row.backend); };
   for (const KernelRow& row : AllRows()) {
-    if (!Answers(row.key, key)) continue;
+    if (!Answers(row.key, key) || row.numerics > numerics_) continue;
     const std::string refusal = IsRunnable(row) ? row.supports(shape) : "not runnable here";
     if (!refusal.empty()) {
       reasons += fmt::format("\n  {}: {}", row.name, refusal);
-    } else if (best == nullptr || row.backend > best->backend) {
+    } else if (best == nullptr || rank(row) > rank(*best)) {
       best = &row;
     }
   }

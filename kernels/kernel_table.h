@@ -27,12 +27,19 @@ enum class KvFormat : uint8_t { kNone, kF32, kF16 };
 // kAny: the op does the same for both.
 enum class Role : uint8_t { kAny, kPrompt, kDecode };
 enum class Backend : uint8_t { kCpuRef, kCpuAvx2, kCpuAvx512, kCuda };
+// What decode kernels over bit-planes may round.
+//   kExact  nothing but fp32 arithmetic
+//   kInt8   the activations: 8 bits, a scale for each span of up to 128 of them
+enum class Numerics : uint8_t { kExact, kInt8 };
+// Instructions that a row needs beyond those of its backend.
+enum class Extension : uint8_t { kNone, kVbmiVnni };
 
 const char* Name(Op op);
 const char* Name(WeightFormat format);
 const char* Name(KvFormat format);
 const char* Name(Role role);
 const char* Name(Backend backend);  // "cpu_ref", "cpu_avx2", "cpu_avx512", "cuda"
+const char* Name(Numerics numerics);  // "exact", "int8"
 
 // What is asked of the table. Role picks the numeric class, never the row count or a timing (invariant 8).
 struct KernelKey {
@@ -77,6 +84,8 @@ struct KernelRow {
   const char* numeric_class;
   SupportsFn supports;
   KernelFn fn;
+  Numerics numerics = Numerics::kExact;
+  Extension extension = Extension::kNone;
 };
 
 // Thread     const after Create: any.
@@ -86,9 +95,11 @@ class KernelTable {
   // preferred, cpu_ref fills the gaps, and no row of another backend runs. Empty: the best the machine supports.
   // Errors  INVALID_ARGUMENT  unknown name (lists the known ones)
   //         FAILED_PRECONDITION  known, but this processor or build lacks it (says what is missing)
-  static absl::StatusOr<KernelTable> Create(const CpuFeatures& features, const std::string& forced_backend);
+  // numerics: kInt8 prefers rows of that kind wherever an op has them, of whatever backend.
+  static absl::StatusOr<KernelTable> Create(const CpuFeatures& features, const std::string& forced_backend,
+                                            Numerics numerics = Numerics::kExact);
   // Reads BITDIAL_FORCE_BACKEND and this machine's features.
-  static absl::StatusOr<KernelTable> CreateFromEnvironment();
+  static absl::StatusOr<KernelTable> CreateFromEnvironment(Numerics numerics = Numerics::kExact);
 
   // The best row for the key whose supports() takes the shape.
   // Errors  UNIMPLEMENTED naming key, shape and each candidate's reason.
@@ -102,6 +113,7 @@ class KernelTable {
   }
 
   Backend backend() const { return backend_; }  // the preferred one
+  Numerics numerics() const { return numerics_; }
   std::span<const KernelRow> rows() const;      // every row of this build, runnable here or not
   bool IsRunnable(const KernelRow& row) const;
 
@@ -109,6 +121,7 @@ class KernelTable {
   CpuFeatures features_;
   Backend backend_ = Backend::kCpuRef;
   bool is_forced_ = false;
+  Numerics numerics_ = Numerics::kExact;
 };
 
 }  // namespace bitdial::kernels

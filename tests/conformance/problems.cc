@@ -9,6 +9,7 @@
 #include <random>
 
 #include "kernels/formats/bcq/canonical.h"
+#include "kernels/formats/bcq/lut4_i8.h"
 #include "kernels/formats/bcq/prepare.h"
 #include "tests/kernels/bcq_random.h"
 #include "tests/testing/guarded_memory.h"
@@ -163,6 +164,29 @@ std::vector<uint8_t> DescendingBits(int max_bits, int64_t num_rows) {
 
 // ---------------------------------------------------------------- linear
 
+// The largest |entry| of the tables of 4 inputs over x [span].
+double LargestEntry(const float* x, int64_t span) {
+  double largest = 0;
+  for (int64_t i = 0; i < span; i += bcq::kTableInputs) {
+    double size = 0;
+    for (int64_t t = 0; t < bcq::kTableInputs; ++t) size += std::abs(x[i + t]);
+    largest = std::max(largest, size);
+  }
+  return largest;
+}
+
+// lut4_i8: every lookup of a span is off by at most half of its scale, largest / 127, and is
+// multiplied by the scales of the planes. 1.01 covers the roundings of the scale itself.
+double Int8Bound(const Weight& weight, const float* x, int64_t o) {
+  const int64_t in = weight.shape.in_features, span = bcq::SpanInputs(weight.shape.group_size);
+  double bound = 0;
+  for (int64_t i = 0; i < in; i += span) {
+    bound += 1.01 * static_cast<double>(span / bcq::kTableInputs) * 0.5 *
+             LargestEntry(x + i, span) / 127 * weight.magnitude[o * in + i];
+  }
+  return bound;
+}
+
 // Any order of n products and sums in f32 is off by at most (n + 2) u sum |x w| (Higham, Accuracy
 // and Stability, 3.5), bias included. BCQ adds the roundings of bits + 1 scale terms a group and of
 // a rebuilt weight.
@@ -191,6 +215,8 @@ Problem LinearProblem(std::shared_ptr<Weight> weight, int64_t num_rows, bool wit
         size += std::abs(x->Range(row, 1).data[i]) * weight->magnitude[o * in + i];
       }
       problem.bounds.push_back(roundings * kU * size);
+      if (weight->max_bits > 0)
+        problem.int8_bounds.push_back(Int8Bound(*weight, x->Range(row, 1).data, o));
     }
   }
   problem.run = [=](const KernelRow& row, Stream& stream, int64_t begin, int64_t count) {

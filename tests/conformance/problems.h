@@ -25,6 +25,12 @@ struct Problem {
   // Largest |row - reference| that the operands' magnitudes and the number of roundings allow,
   // [num_rows * row_width]. Derived at each generator; u = 2^-24 is the unit roundoff of f32.
   std::vector<double> bounds;
+  // What a row of Numerics::kInt8 may be off on top of that; empty where there is no such row.
+  std::vector<double> int8_bounds;
+
+  double BoundFor(const KernelRow& row, size_t i) const {
+    return bounds[i] + (row.numerics == Numerics::kInt8 ? int8_bounds[i] : 0.0);
+  }
 };
 using MakeProblem = std::function<Problem()>;
 

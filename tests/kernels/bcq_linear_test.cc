@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -11,7 +12,9 @@
 
 #include "kernels/core/cpu_features.h"
 #include "kernels/formats/bcq/lut4.h"
+#include "kernels/formats/bcq/lut4_i8.h"
 #include "kernels/formats/bcq/rows.h"
+#include "kernels/kernel_table.h"
 #include "tests/kernels/bcq_random.h"
 
 namespace bitdial::kernels {
@@ -19,18 +22,9 @@ namespace {
 
 using bcq::kTileLanes;
 
-bool IsRunnable(Backend backend) {
-  static const CpuFeatures features = DetectCpuFeatures();
-  switch (backend) {
-    case Backend::kCpuRef:
-      return true;
-    case Backend::kCpuAvx2:
-      return features.avx2;
-    case Backend::kCpuAvx512:
-      return features.avx512;
-    default:
-      return false;
-  }
+const KernelTable& Table() {
+  static const KernelTable table = KernelTable::Create(DetectCpuFeatures(), "").value();
+  return table;
 }
 
 // The linear rows this machine runs; the others are named once.
@@ -38,7 +32,7 @@ std::vector<const KernelRow*> LinearRows() {
   std::vector<const KernelRow*> rows;
   for (const KernelRow& row : BcqRows()) {
     if (row.key.op != Op::kLinear) continue;
-    if (IsRunnable(row.backend)) {
+    if (Table().IsRunnable(row)) {
       rows.push_back(&row);
     } else {
       std::printf("SKIPPED: %s needs another processor\n", row.name);
@@ -94,6 +88,12 @@ struct Problem {
       x.push_back(options.exact ? static_cast<float>(static_cast<int>(engine() % 17) - 8)
                                 : normal(engine));
     }
+    // A table entry of 127 in every span makes the scale of int8 tables 1: they are exact too.
+    for (int64_t r = 0; options.exact && r < num_rows; ++r) {
+      for (int64_t i = 0; i < in_features; i += 32) {
+        std::copy_n(std::array{100.0f, -20.0f, 5.0f, 2.0f}.begin(), 4, &x[r * XStride() + i]);
+      }
+    }
     for (int64_t o = 0; o < out_features; ++o) {
       bias.push_back(options.exact ? static_cast<float>(engine() % 9) : normal(engine));
     }
@@ -145,12 +145,23 @@ struct Oracle {
   double value;
   double bound;
 };
-Oracle Expect(const Problem& p, int64_t r, int64_t o, int bits, double chain) {
+// int8 tables add half a scale (the largest table entry over 127) for every lookup of a span.
+double SpanError(const float* x, int64_t span) {
+  double largest = 0;
+  for (int64_t i = 0; i < span; i += 4) {
+    largest = std::max<double>(
+        largest, std::abs(x[i]) + std::abs(x[i + 1]) + std::abs(x[i + 2]) + std::abs(x[i + 3]));
+  }
+  return 1.01 * static_cast<double>(span / 4) * 0.5 * largest / 127;
+}
+Oracle Expect(const Problem& p, int64_t r, int64_t o, int bits, double chain,
+              Numerics numerics = Numerics::kExact) {
   std::vector<double> weights(p.in_features);
   DequantizeRow(p.random.canonical, bits, o, std::span<double>(weights));
   const CanonicalScales* set = nullptr;
   for (const CanonicalScales& s : p.random.canonical.scales) set = s.bits == bits ? &s : set;
-  double value = p.bias[o], size = std::abs(p.bias[o]);
+  double value = p.bias[o], size = std::abs(p.bias[o]), table_error = 0;
+  const int64_t span = bcq::SpanInputs(p.random.canonical.group_size);
   for (int64_t i = 0; i < p.in_features; ++i) {
     const int64_t group = i / p.random.canonical.group_size;
     double scale = 0;
@@ -158,12 +169,14 @@ Oracle Expect(const Problem& p, int64_t r, int64_t o, int bits, double chain) {
       scale += std::abs(
           F16ToF32(set->alpha.As<uint16_t>()[(group * bits + plane) * p.out_features + o]));
     }
+    if (i % span == 0) table_error += scale * SpanError(p.X().Row(r) + i, span);
     if (set->beta.data != nullptr)
       scale += std::abs(F16ToF32(set->beta.As<uint16_t>()[group * p.out_features + o]));
     value += weights[i] * p.X().Row(r)[i];
     size += scale * std::abs(p.X().Row(r)[i]);
   }
-  return {value, 1.01 * chain * 0x1p-24 * size};
+  const double rounding = 1.01 * chain * 0x1p-24 * size;
+  return {value, rounding + (numerics == Numerics::kInt8 ? table_error : 0.0)};
 }
 
 // Roundings between an input and an output, by class.
@@ -172,7 +185,11 @@ double ChainLength(const std::string& numeric_class, const RandomBcqOptions& sha
              group = static_cast<double>(shape.group_size);
   if (numeric_class == "ref_f64") return 1;
   if (numeric_class == "lut4_f32")
-    return 3 + group / 4 + in / group * (bits + 1) + 1;            // table, sum, fma, bias
+    return 3 + group / 4 + in / group * (bits + 1) + 1;  // table, sum, fma, bias
+  if (numeric_class == "lut4_i8") {
+    const auto span = static_cast<double>(bcq::SpanInputs(shape.group_size));
+    return 4 + group / span + in / group * (bits + 1) + group / 4 + 1;  // beta's sum is lut4_f32's
+  }
   if (numeric_class == "dequant_chain_f32") return bits + in + 1;  // weight, fma, bias
   ADD_FAILURE() << "no bound for class " << numeric_class;
   return 0;
@@ -189,7 +206,7 @@ TEST(BcqLinear, EveryRowIsTheFormula) {
         const int bits = p.weight.ScalesFor(p.bits[r]).bits;
         const double chain = ChainLength(row->numeric_class, shape, bits);
         for (int64_t o = 0; o < p.out_features; ++o) {
-          const Oracle oracle = Expect(p, r, o, bits, chain);
+          const Oracle oracle = Expect(p, r, o, bits, chain, row->numerics);
           const double share = std::abs(y[r * p.YStride() + o] - oracle.value) / oracle.bound;
           if (share > worst) {
             worst = share;
@@ -411,46 +428,152 @@ TEST(BcqRows, ShapesAreRefusedByPrecondition) {
   }
 }
 
+// The rows' build functions, where this machine runs them.
+struct Build {
+  const char* row;
+  bcq::Lut4BuildFn build;
+};
+std::vector<Build> Runnable(std::vector<Build> builds) {
+  std::erase_if(builds, [](const Build& build) {
+    const auto rows = BcqRows();
+    const auto row = std::find_if(rows.begin(), rows.end(), [&](const KernelRow& other) {
+      return std::string(other.name) == build.row;
+    });
+    EXPECT_NE(row, rows.end()) << build.row;
+    return row == rows.end() || !Table().IsRunnable(*row);
+  });
+  return builds;
+}
+
+// Tables of one row of x [2 * kGroup], made as row 1 of 2.
+struct Tables {
+  static constexpr int64_t kRows = 2, kGroups = 2;
+  Tables(const std::vector<float>& x, int64_t group_size, int64_t table_bytes,
+         bcq::Lut4BuildFn build)
+      : buffer(Buffer::Allocate(Device::kCpu, static_cast<size_t>(kRows * kGroups * table_bytes))
+                   .value()) {
+    args.layout = bcq::MakeLayout(kGroups * group_size, 64, group_size, 1);
+    args.group_size = group_size;
+    args.num_rows = kRows;
+    args.table_bytes = table_bytes;
+    build(x.data(), 1, args, buffer.data(), sums);
+  }
+  const std::byte* Of(int64_t group) const { return buffer.data() + args.TableOffset(group, 1); }
+  float Sum(int64_t group) const { return sums[group * kRows + 1]; }
+
+  bcq::Lut4Args args = {};
+  Buffer buffer;
+  float sums[kGroups * kRows];
+};
+
+std::vector<float> Normals(int64_t count, float size = 1) {
+  std::mt19937 engine(5);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(count);
+  for (float& value : x) value = size * normal(engine);
+  return x;
+}
+
+float SignedSum(const float* in, int c) {
+  const auto sign = [&](int t) { return (c >> t & 1) != 0 ? in[t] : -in[t]; };
+  return ((sign(0) + sign(1)) + sign(2)) + sign(3);
+}
+
 // T[~c] = -T[c], every entry is the signed sum it stands for, and the group sum is the chain of
 // T[15].
 TEST(BcqLut4, TablesHoldEverySignedSum) {
-  constexpr int64_t kIn = 64, kGroup = 32, kRows = 2;
-  const std::pair<Backend, bcq::Lut4BuildFn> builds[] = {
-      {Backend::kCpuAvx2, bcq::Lut4BuildAvx2}, {Backend::kCpuAvx512, bcq::Lut4BuildAvx512}};
-  std::mt19937 engine(5);
-  std::normal_distribution<float> normal;
-  std::vector<float> x(kIn);
-  for (float& value : x) value = normal(engine);
-  for (const auto& [backend, build] : builds) {
-    if (!IsRunnable(backend)) continue;
-    bcq::Lut4Args args = {};
-    args.layout = bcq::MakeLayout(kIn, 64, kGroup, 1);
-    args.group_size = kGroup;
-    args.num_rows = kRows;
-    Buffer tables = Buffer::Allocate(Device::kCpu, kRows * kIn * 4 * sizeof(float)).value();
-    float sums[kIn / kGroup][kRows];
-    build(x.data(), 1, args, tables.As<float>(), &sums[0][0]);
-    for (int64_t group = 0; group < kIn / kGroup; ++group) {
+  constexpr int64_t kGroup = 32;
+  const std::vector<float> x = Normals(2 * kGroup);
+  for (const auto& [name, build] :
+       Runnable({{"bcq_linear_f32_lut4__avx2", bcq::Lut4BuildAvx2},
+                 {"bcq_linear_f32_lut4__avx512", bcq::Lut4BuildAvx512}})) {
+    const Tables tables(x, kGroup, bcq::Lut4TableBytes(kGroup), build);
+    for (int64_t group = 0; group < Tables::kGroups; ++group) {
       float sum = 0;
       for (int64_t i = 0; i < kGroup / 4; ++i) {
-        const float* const table =
-            tables.As<float>() + ((group * kRows + 1) * (kGroup / 4) + i) * 16;
-        const float* const in = x.data() + group * kGroup + i * 4;
+        const auto* const table = reinterpret_cast<const float*>(tables.Of(group)) + i * 16;
         for (int c = 0; c < 16; ++c) {
-          const auto sign = [&](int t) { return (c >> t & 1) != 0 ? in[t] : -in[t]; };
-          EXPECT_EQ(table[c], ((sign(0) + sign(1)) + sign(2)) + sign(3));
-          EXPECT_EQ(table[c], -table[15 - c]);
+          EXPECT_EQ(table[c], SignedSum(x.data() + group * kGroup + i * 4, c)) << name;
+          EXPECT_EQ(table[c], -table[15 - c]) << name;
         }
         sum += table[15];
       }
-      EXPECT_EQ(sums[group][1], sum);
+      EXPECT_EQ(tables.Sum(group), sum) << name;
+    }
+  }
+}
+
+const std::vector<Build> kI8Builds = {{"bcq_linear_i8_lut4__ref", bcq::Lut4I8BuildRef},
+                                      {"bcq_linear_i8_lut4__avx2", bcq::Lut4I8BuildAvx2},
+                                      {"bcq_linear_i8_lut4__avx512", bcq::Lut4I8BuildAvx512}};
+
+// Every entry is within half a scale of its signed sum, the largest is 127, and all instruction
+// sets make the same bytes.
+TEST(BcqLut4I8, TablesAreTheRoundedSums) {
+  for (const int64_t group_size : {32, 64, 96, 128, 256, 384}) {
+    for (const float size : {1.0f, 1e-20f, 1e20f, 1e-31f, 0.0f}) {
+      const std::vector<float> x = Normals(2 * group_size, size);
+      const int64_t table_bytes = bcq::Lut4I8TableBytes(group_size);
+      const int64_t span = bcq::SpanInputs(group_size);
+      std::vector<std::byte> first;
+      for (const auto& [name, build] : Runnable(kI8Builds)) {
+        const Tables tables(x, group_size, table_bytes, build);
+        for (int64_t group = 0; group < Tables::kGroups; ++group) {
+          const auto* const entries = reinterpret_cast<const int8_t*>(tables.Of(group));
+          const auto* const scales =
+              reinterpret_cast<const float*>(tables.Of(group) + bcq::Lut4I8ScaleOffset(group_size));
+          int largest = 0;
+          for (int64_t i = 0; i < group_size / 4; ++i) {
+            const int64_t t = i % 8;
+            const float scale = scales[i * 4 / span];
+            for (int c = 0; c < 16; ++c) {
+              const int entry = entries[i / 8 * 128 + (t % 2 * 4 + t / 2) * 16 + c];
+              const double exact = SignedSum(x.data() + group * group_size + i * 4, c);
+              EXPECT_LE(std::abs(entry * static_cast<double>(scale) - exact),
+                        0.5001 * scale + 1e-30)
+                  << name << " group " << group_size << " size " << size;
+              largest = std::max(largest, std::abs(entry));
+            }
+          }
+          EXPECT_EQ(largest, size > 1e-30f ? 127 : 0) << name << " size " << size;
+          const std::byte* const end =
+              tables.Of(group) + bcq::Lut4I8ScaleOffset(group_size) + group_size / span * 4;
+          std::vector<std::byte> bytes(tables.Of(group), end);
+          if (group > 0) continue;
+          if (first.empty()) first = bytes;
+          EXPECT_EQ(bytes, first) << name;
+        }
+      }
+    }
+  }
+}
+
+// An input that is not finite must not turn into a number anywhere in its group.
+TEST(BcqLut4I8, WhatIsNotFiniteStaysSo) {
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  for (const KernelRow* row : LinearRows()) {
+    if (row->numerics != Numerics::kInt8) continue;
+    for (const float bad : {kInf, -kInf, std::numeric_limits<float>::quiet_NaN(), 3e38f}) {
+      Problem p({.in_features = 512,
+                 .out_features = 70,
+                 .group_size = 256,
+                 .max_bits = 2,
+                 .with_beta = false},
+                {2, 1});
+      p.x[300] = bad;
+      if (bad == 3e38f) p.x[301] = p.x[302] = bad;  // sums overflow
+      const std::vector<float> y = p.Run(*row);
+      for (int64_t o = 0; o < p.out_features; ++o) {
+        EXPECT_FALSE(std::isfinite(y[o])) << row->name << " input " << bad << " output " << o;
+        EXPECT_TRUE(std::isfinite(y[p.YStride() + o])) << row->name << ": a neighbour is hit";
+      }
     }
   }
 }
 
 TEST(BcqEmbedding, GathersTheRowAtItsOwnBits) {
   for (const KernelRow& row : BcqRows()) {
-    if (row.key.op != Op::kEmbedding || !IsRunnable(row.backend)) continue;
+    if (row.key.op != Op::kEmbedding || !Table().IsRunnable(row)) continue;
     for (const RandomBcqOptions& shape : Shapes()) {
       const Problem p(shape, MixedBits(shape.max_bits, 5));
       std::vector<int32_t> token_ids;

@@ -101,13 +101,38 @@ TEST(KernelTable, TakesTheBestRowOfTheRole) {
   EXPECT_STREQ((*table.Find(decode, kDenseShape))->name, "dense_linear_f32_dot16__avx512");
 }
 
+// int8 rows run only where they were asked for, and then before any other: a processor without
+// VBMI and VNNI takes AVX2's rather than AVX-512's exact one, since a class is a promise.
+TEST(KernelTable, Int8RowsAreTakenWhenAskedFor) {
+  CpuFeatures vnni = kAvx512;
+  vnni.avx512_vbmi = vnni.avx512_vnni = true;
+  const KernelKey decode = {
+      .op = Op::kLinear, .weight_format = WeightFormat::kBcq, .role = Role::kDecode};
+  const KernelShape shape = {
+      .in_features = 128, .out_features = 64, .group_size = 64, .max_bits = 4};
+  const auto found = [&](const CpuFeatures& features, const char* forced, Numerics numerics) {
+    return std::string(
+        (*KernelTable::Create(features, forced, numerics)->Find(decode, shape))->name);
+  };
+  EXPECT_EQ(found(vnni, "", Numerics::kExact), "bcq_linear_f32_lut4__avx512");
+  EXPECT_EQ(found(vnni, "", Numerics::kInt8), "bcq_linear_i8_lut4__avx512");
+  EXPECT_EQ(found(kAvx512, "", Numerics::kInt8), "bcq_linear_i8_lut4__avx2");
+  EXPECT_EQ(found(vnni, "cpu_avx2", Numerics::kInt8), "bcq_linear_i8_lut4__avx2");
+  EXPECT_EQ(found({}, "", Numerics::kInt8), "bcq_linear_i8_lut4__ref");
+  // What has no int8 row is not touched.
+  const KernelTable table = KernelTable::Create(vnni, "", Numerics::kInt8).value();
+  EXPECT_STREQ((*table.Find(kDensePrompt, kDenseShape))->name, "dense_linear_f32_chain__avx512");
+}
+
 TEST(KernelTable, TheForcedBackendIsTheActiveOne) {
   for (Backend backend : {Backend::kCpuRef, Backend::kCpuAvx2, Backend::kCpuAvx512}) {
     const KernelTable table = KernelTable::Create(kAvx512, Name(backend)).value();
     EXPECT_EQ(table.backend(), backend);
     EXPECT_EQ((*table.Find(kDensePrompt, kDenseShape))->backend, backend);
     for (const KernelRow& row : AllRows()) {
-      EXPECT_EQ(table.IsRunnable(row), row.backend == backend || row.backend == Backend::kCpuRef)
+      EXPECT_EQ(table.IsRunnable(row),
+                row.extension == Extension::kNone &&
+                    (row.backend == backend || row.backend == Backend::kCpuRef))
           << row.name;
     }
     for (Backend found : BackendsFound(table)) {

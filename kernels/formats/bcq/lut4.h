@@ -1,5 +1,6 @@
-// LUT-GEMM with fp32 tables of 4 inputs, the exact decode kernel: what the driver (lut4_linear.cc)
-// hands to the code compiled for one instruction set (lut4_avx2.cc, lut4_avx512.cc). POD only.
+// LUT-GEMM with tables of 4 inputs: what the driver (lut4_linear.cc) hands to the code compiled for
+// one instruction set. Here the exact class, with fp32 tables (lut4_avx2.cc, lut4_avx512.cc); the
+// fast one, with int8 tables, is in lut4_i8.h. POD only.
 //
 // For 4 inputs x0..x3 the table T[c] = ((±x0 ± x1) ± x2) ± x3, bit t of c choosing the sign of xt,
 // holds every sum a plane can ask for. A word of a plane is eight such c, so 32 multiply-adds
@@ -17,6 +18,7 @@
 // nothing depends on the other rows of the call.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "kernels/formats/bcq/layout.h"
@@ -33,12 +35,17 @@ struct Lut4Args {
   const uint32_t* codes;
   const ScaleView* rows;  // [num_rows], bits descending
   int64_t num_rows;
-  const float* tables;      // [num_groups][num_rows][group_size / 4][16], 64-byte aligned
+  int64_t table_bytes;      // of one row in one group, a multiple of 64
+  const std::byte* tables;  // [num_groups][num_rows][table_bytes], 64-byte aligned
   const float* group_sums;  // [num_groups][num_rows]
+
+  BITDIAL_INLINE int64_t TableOffset(int64_t group, int64_t row) const {
+    return (group * num_rows + row) * table_bytes;
+  }
 };
 
 // Builds the tables and group sums of row `row` from x [in_features].
-using Lut4BuildFn = void (*)(const float* x, int64_t row, const Lut4Args& args, float* tables,
+using Lut4BuildFn = void (*)(const float* x, int64_t row, const Lut4Args& args, std::byte* tables,
                              float* group_sums) noexcept;
 
 // acc[r * acc_stride + lane] = y without bias, for the 64 outputs of a tile and every row. Returns
@@ -48,14 +55,20 @@ using Lut4TileFn = int64_t (*)(const Lut4Args& args, int64_t tile, float* acc,
                                int64_t acc_stride) noexcept;
 
 struct Lut4Isa {
+  int64_t (*table_bytes)(int64_t group_size);
   Lut4BuildFn build;
   Lut4TileFn tile;
 };
 
-void Lut4BuildAvx2(const float* x, int64_t row, const Lut4Args& args, float* tables,
+// fp32: [group_size / 4][16].
+BITDIAL_INLINE int64_t Lut4TableBytes(int64_t group_size) {
+  return group_size / kTableInputs * kTableEntries * static_cast<int64_t>(sizeof(float));
+}
+
+void Lut4BuildAvx2(const float* x, int64_t row, const Lut4Args& args, std::byte* tables,
                    float* group_sums) noexcept;
 int64_t Lut4TileAvx2(const Lut4Args& args, int64_t tile, float* acc, int64_t acc_stride) noexcept;
-void Lut4BuildAvx512(const float* x, int64_t row, const Lut4Args& args, float* tables,
+void Lut4BuildAvx512(const float* x, int64_t row, const Lut4Args& args, std::byte* tables,
                      float* group_sums) noexcept;
 int64_t Lut4TileAvx512(const Lut4Args& args, int64_t tile, float* acc, int64_t acc_stride) noexcept;
 

@@ -25,7 +25,8 @@ void RunLanes(const PlanePass& pass, int64_t lane) {
     for (int s = 0; s < kSlices; ++s) sum[r][s] = _mm256_setzero_ps();
   }
   const uint32_t* codes = pass.codes + lane;
-  const float* table = pass.tables;
+  const auto* table = reinterpret_cast<const float*>(pass.tables);
+  const int64_t table_stride = pass.table_stride / static_cast<int64_t>(sizeof(float));
   for (int64_t block = 0; block < pass.num_blocks; ++block, codes += kTileLanes) {
     if (block < pass.num_prefetch) {
       const uint32_t* const ahead = codes + kPrefetchBlocks * kTileLanes;
@@ -48,7 +49,7 @@ void RunLanes(const PlanePass& pass, int64_t lane) {
           const __m256 upper = _mm256_castsi256_ps(_mm256_slli_epi32(code[s], 28));
 #pragma GCC unroll 4
           for (int r = 0; r < kRows; ++r) {
-            const float* const entries = table + r * pass.table_stride;
+            const float* const entries = table + r * table_stride;
             const __m256 low = _mm256_permutevar8x32_ps(_mm256_load_ps(entries), code[s]);
             const __m256 high = _mm256_permutevar8x32_ps(_mm256_load_ps(entries + 8), code[s]);
             sum[r][s] = _mm256_add_ps(sum[r][s], _mm256_blendv_ps(low, high, upper));
@@ -116,11 +117,11 @@ __m256 HalfTable(const float* x, bool upper) {
 
 }  // namespace
 
-void Lut4BuildAvx2(const float* x, int64_t row, const Lut4Args& args, float* tables,
+void Lut4BuildAvx2(const float* x, int64_t row, const Lut4Args& args, std::byte* tables,
                    float* group_sums) noexcept {
   const int64_t num_tables = args.group_size / kTableInputs;
   for (int64_t group = 0; group < args.layout.num_groups; ++group) {
-    float* out = tables + (group * args.num_rows + row) * num_tables * kTableEntries;
+    auto* out = reinterpret_cast<float*>(tables + args.TableOffset(group, row));
     float sum = 0;
     for (int64_t i = 0; i < num_tables; ++i, x += kTableInputs, out += kTableEntries) {
       _mm256_store_ps(out, HalfTable(x, false));

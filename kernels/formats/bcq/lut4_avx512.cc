@@ -30,7 +30,8 @@ void RunPlane(const PlanePass& pass) {
     for (int s = 0; s < kSlices; ++s) sum[r][s] = _mm512_setzero_ps();
   }
   const uint32_t* codes = pass.codes;
-  const float* table = pass.tables;
+  const auto* table = reinterpret_cast<const float*>(pass.tables);
+  const int64_t table_stride = pass.table_stride / static_cast<int64_t>(sizeof(float));
   for (int64_t block = 0; block < pass.num_blocks; ++block, codes += kTileLanes) {
     if (block < pass.num_prefetch) {
 #pragma GCC unroll 4
@@ -49,7 +50,7 @@ void RunPlane(const PlanePass& pass) {
       for (int t = 0; t < 4; ++t, table += kTableEntries) {
 #pragma GCC unroll 4
         for (int r = 0; r < kRows; ++r) {
-          const __m512 entries = _mm512_load_ps(table + r * pass.table_stride);
+          const __m512 entries = _mm512_load_ps(table + r * table_stride);
 #pragma GCC unroll 4
           for (int s = 0; s < kSlices; ++s) {
             sum[r][s] = _mm512_add_ps(sum[r][s], _mm512_permutexvar_ps(code[s], entries));
@@ -108,11 +109,11 @@ __m512 Signed(float x) {
 
 }  // namespace
 
-void Lut4BuildAvx512(const float* x, int64_t row, const Lut4Args& args, float* tables,
+void Lut4BuildAvx512(const float* x, int64_t row, const Lut4Args& args, std::byte* tables,
                      float* group_sums) noexcept {
   const int64_t num_tables = args.group_size / kTableInputs;
   for (int64_t group = 0; group < args.layout.num_groups; ++group) {
-    float* out = tables + (group * args.num_rows + row) * num_tables * kTableEntries;
+    auto* out = reinterpret_cast<float*>(tables + args.TableOffset(group, row));
     float sum = 0;
     for (int64_t i = 0; i < num_tables; ++i, x += kTableInputs, out += kTableEntries) {
       __m512 table = _mm512_add_ps(Signed<0>(x[0]), Signed<1>(x[1]));

@@ -29,15 +29,14 @@ class ScratchCursor {
 
 struct Lut4Scratch {
   ScaleView* rows;
-  float* tables;
+  std::byte* tables;
   float* group_sums;
   float*
       tail;  // [num_rows][64]: the last tile's accumulators when out_features is no multiple of 64
 
-  Lut4Scratch(ScratchCursor& cursor, int64_t num_rows, const BcqWeight& weight,
-              const Layout& layout)
+  Lut4Scratch(ScratchCursor& cursor, int64_t num_rows, const Layout& layout, int64_t table_bytes)
       : rows(cursor.Take<ScaleView>(num_rows)),
-        tables(cursor.Take<float>(num_rows * weight.in_features / kTableInputs * kTableEntries)),
+        tables(cursor.Take<std::byte>(num_rows * layout.num_groups * table_bytes)),
         group_sums(cursor.Take<float>(num_rows * layout.num_groups)),
         tail(cursor.Take<float>(num_rows * kTileLanes)) {}
 };
@@ -54,16 +53,23 @@ void Lut4Linear(const Lut4Isa& isa, const LinearArgs& args, Stream& stream) noex
   const int64_t num_rows = args.x.rows;
   if (num_rows == 0) return;
 
+  const int64_t table_bytes = isa.table_bytes(weight.group_size);
   ScratchCursor measure(nullptr);
-  (void)Lut4Scratch(measure, num_rows, weight, layout);
+  (void)Lut4Scratch(measure, num_rows, layout, table_bytes);
   ScratchCursor cursor(stream.Scratch(measure.used()));
-  const Lut4Scratch scratch(cursor, num_rows, weight, layout);
+  const Lut4Scratch scratch(cursor, num_rows, layout, table_bytes);
   for (int64_t r = 0; r < num_rows; ++r) {
     scratch.rows[r] = ViewOf(weight.ScalesFor(args.bits[r]));
     BITDIAL_CHECK(r == 0 || scratch.rows[r].bits <= scratch.rows[r - 1].bits);
   }
-  const Lut4Args call = {layout,   weight.group_size, weight.codes.As<uint32_t>(), scratch.rows,
-                         num_rows, scratch.tables,    scratch.group_sums};
+  const Lut4Args call = {.layout = layout,
+                         .group_size = weight.group_size,
+                         .codes = weight.codes.As<uint32_t>(),
+                         .rows = scratch.rows,
+                         .num_rows = num_rows,
+                         .table_bytes = table_bytes,
+                         .tables = scratch.tables,
+                         .group_sums = scratch.group_sums};
   stream.pool().ParallelFor(num_rows, [&](int64_t r) {
     isa.build(args.x.Row(r), r, call, scratch.tables, scratch.group_sums);
   });

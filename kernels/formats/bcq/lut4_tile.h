@@ -16,8 +16,8 @@ struct PlanePass {
   const uint32_t* codes;
   int64_t num_blocks;    // of the group
   int64_t num_prefetch;  // so many first blocks have kPrefetchBlocks more behind them in the plane
-  const float* tables;   // [row][group_size / 4][16]
-  int64_t table_stride;  // floats from one row to the next
+  const std::byte* tables;   // of the first row
+  int64_t table_stride;      // bytes from one row to the next
   const uint16_t* alpha[4];  // [row] -> 64 lanes
   float* acc;                // [row][64]
   int64_t acc_stride;
@@ -27,14 +27,13 @@ struct PlanePass {
 // Plane(num_rows, pass) for num_rows <= kRowBlock, and Beta(beta, group_sum, acc), which does
 // acc += beta * group_sum for 64 lanes of one row.
 //
-// Order: group, row block, plane. The tables of a row block (group_size * 16 bytes a row) and the
+// Order: group, row block, plane. The tables of a row block and the
 // codes of a group (group_size * 8 bytes a plane) stay in L1 while both inner loops use them; DRAM
 // gives every code once, whatever num_rows.
 template <class Isa>
 BITDIAL_INLINE int64_t RunLut4Tile(const Lut4Args& a, int64_t tile, float* acc,
                                    int64_t acc_stride) {
   const int64_t blocks_per_group = a.group_size / kBlockInputs;
-  const int64_t table_stride = a.group_size / kTableInputs * kTableEntries;
   for (int64_t r = 0; r < a.num_rows; ++r) {
     for (int64_t lane = 0; lane < kTileLanes; ++lane) acc[r * acc_stride + lane] = 0;
   }
@@ -48,8 +47,8 @@ BITDIAL_INLINE int64_t RunLut4Tile(const Lut4Args& a, int64_t tile, float* acc,
       PlanePass pass;
       pass.num_blocks = blocks_per_group;
       pass.num_prefetch = a.layout.num_blocks - kPrefetchBlocks - first_block;
-      pass.tables = a.tables + (group * a.num_rows + first) * table_stride;
-      pass.table_stride = table_stride;
+      pass.tables = a.tables + a.TableOffset(group, first);
+      pass.table_stride = a.table_bytes;
       pass.acc = acc + first * acc_stride;
       pass.acc_stride = acc_stride;
       int64_t num_rows = block_rows;

@@ -2,6 +2,7 @@
 
 #include "kernels/formats/bcq/dequant_linear.h"
 #include "kernels/formats/bcq/linear_ref.h"
+#include "kernels/formats/bcq/lut4_i8.h"
 #include "kernels/formats/bcq/lut4_linear.h"
 
 namespace bitdial::kernels {
@@ -29,10 +30,20 @@ std::string Supports(const KernelShape& shape) {
 }
 
 void Lut4Avx2(const LinearArgs& args, Stream& stream) noexcept {
-  bcq::Lut4Linear({bcq::Lut4BuildAvx2, bcq::Lut4TileAvx2}, args, stream);
+  bcq::Lut4Linear({bcq::Lut4TableBytes, bcq::Lut4BuildAvx2, bcq::Lut4TileAvx2}, args, stream);
 }
 void Lut4Avx512(const LinearArgs& args, Stream& stream) noexcept {
-  bcq::Lut4Linear({bcq::Lut4BuildAvx512, bcq::Lut4TileAvx512}, args, stream);
+  bcq::Lut4Linear({bcq::Lut4TableBytes, bcq::Lut4BuildAvx512, bcq::Lut4TileAvx512}, args, stream);
+}
+void Lut4I8Ref(const LinearArgs& args, Stream& stream) noexcept {
+  bcq::Lut4Linear({bcq::Lut4I8TableBytes, bcq::Lut4I8BuildRef, bcq::Lut4I8TileRef}, args, stream);
+}
+void Lut4I8Avx2(const LinearArgs& args, Stream& stream) noexcept {
+  bcq::Lut4Linear({bcq::Lut4I8TableBytes, bcq::Lut4I8BuildAvx2, bcq::Lut4I8TileAvx2}, args, stream);
+}
+void Lut4I8Avx512(const LinearArgs& args, Stream& stream) noexcept {
+  bcq::Lut4Linear({bcq::Lut4I8TableBytes, bcq::Lut4I8BuildAvx512, bcq::Lut4I8TileAvx512}, args,
+                  stream);
 }
 void DequantAvx2(const LinearArgs& args, Stream& stream) noexcept {
   bcq::DequantLinear({bcq::DequantPanelAvx2, cpu::ChainGemmAvx2}, args, stream);
@@ -54,6 +65,12 @@ const KernelRow kRows[] = {
      LinearFn{Lut4Avx2}},
     {kDecode, Backend::kCpuRef, "bcq_linear_f32_decode__ref", "ref_f64", Supports,
      LinearFn{bcq::LinearRef}},
+    {kDecode, Backend::kCpuAvx512, "bcq_linear_i8_lut4__avx512", "lut4_i8", Supports,
+     LinearFn{Lut4I8Avx512}, Numerics::kInt8, Extension::kVbmiVnni},
+    {kDecode, Backend::kCpuAvx2, "bcq_linear_i8_lut4__avx2", "lut4_i8", Supports,
+     LinearFn{Lut4I8Avx2}, Numerics::kInt8},
+    {kDecode, Backend::kCpuRef, "bcq_linear_i8_lut4__ref", "lut4_i8", Supports, LinearFn{Lut4I8Ref},
+     Numerics::kInt8},
     {kPrompt, Backend::kCpuAvx512, "bcq_linear_f32_dequant__avx512", "dequant_chain_f32", Supports,
      LinearFn{DequantAvx512}},
     {kPrompt, Backend::kCpuAvx2, "bcq_linear_f32_dequant__avx2", "dequant_chain_f32", Supports,

@@ -1,0 +1,173 @@
+// Compiled with AVX-512 flags, VBMI and VNNI among them: intrinsics and POD headers only,
+// everything but the entry points in an anonymous namespace (invariant 6).
+#include <immintrin.h>
+
+#include "kernels/formats/bcq/lut4_i8.h"
+#include "kernels/formats/bcq/lut4_tile.h"
+
+namespace bitdial::kernels::bcq {
+namespace {
+
+constexpr int kSlices = 4;  // registers of 16 lanes in a tile
+
+__m512 LoadHalf(const uint16_t* from) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+
+// Byte b of a word asks table 2b with its low nibble and table 2b + 1 with its high one. One vpermb
+// looks up 64 bytes in the 4 even (or odd) tables of a block, which are one register: the index is
+// the nibble with 16b above it. vpdpbusd with ones adds the 4 lookups of a word to its lane.
+template <int kRows>
+void RunPlane(const PlanePass& pass) {
+  const __m512i nibble = _mm512_set1_epi8(15);
+  const __m512i table_of_byte = _mm512_set1_epi32(0x30201000);
+  const __m512i ones = _mm512_set1_epi8(1);
+  const int64_t group_size = pass.num_blocks * kBlockInputs;
+  const int64_t span_blocks = SpanInputs(group_size) / kBlockInputs;
+  const int64_t scale_offset = Lut4I8ScaleOffset(group_size);
+  alignas(64) float u[kRows][kTileLanes] = {};
+  const uint32_t* codes = pass.codes;
+  const std::byte* tables = pass.tables;
+  for (int64_t first = 0, span = 0; first < pass.num_blocks; first += span_blocks, ++span) {
+    __m512i sum[kRows][kSlices];
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+      for (int s = 0; s < kSlices; ++s) sum[r][s] = _mm512_setzero_si512();
+    }
+#pragma GCC unroll 1
+    for (int64_t block = first; block < first + span_blocks; ++block) {
+      if (block < pass.num_prefetch) {
+#pragma GCC unroll 4
+        for (int s = 0; s < kSlices; ++s) {
+          _mm_prefetch(reinterpret_cast<const char*>(codes + kPrefetchBlocks * kTileLanes + s * 16),
+                       _MM_HINT_T0);
+        }
+      }
+      __m512i even[kSlices], odd[kSlices];
+#pragma GCC unroll 4
+      for (int s = 0; s < kSlices; ++s) {
+        const __m512i word = _mm512_load_si512(codes + s * 16);
+        // (word & nibble) | table_of_byte
+        even[s] = _mm512_ternarylogic_epi32(word, nibble, table_of_byte, 0xEA);
+        odd[s] = _mm512_ternarylogic_epi32(_mm512_srli_epi32(word, 4), nibble, table_of_byte, 0xEA);
+      }
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) {
+        const std::byte* const of_row = tables + r * pass.table_stride;
+        const __m512i even_tables = _mm512_load_si512(of_row);
+        const __m512i odd_tables = _mm512_load_si512(of_row + 64);
+#pragma GCC unroll 4
+        for (int s = 0; s < kSlices; ++s) {
+          sum[r][s] =
+              _mm512_dpbusd_epi32(sum[r][s], ones, _mm512_permutexvar_epi8(even[s], even_tables));
+          sum[r][s] =
+              _mm512_dpbusd_epi32(sum[r][s], ones, _mm512_permutexvar_epi8(odd[s], odd_tables));
+        }
+      }
+      codes += kTileLanes;
+      tables += kI8BlockBytes;
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      const auto* const scales =
+          reinterpret_cast<const float*>(pass.tables + r * pass.table_stride + scale_offset);
+      const __m512 scale = _mm512_set1_ps(scales[span]);
+      float* const acc = pass.acc + r * pass.acc_stride;
+#pragma GCC unroll 4
+      for (int s = 0; s < kSlices; ++s) {
+        const __m512 now =
+            _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(sum[r][s]), _mm512_load_ps(u[r] + s * 16));
+        if (first + span_blocks < pass.num_blocks) {
+          _mm512_store_ps(u[r] + s * 16, now);
+        } else {
+          _mm512_storeu_ps(acc + s * 16, _mm512_fmadd_ps(LoadHalf(pass.alpha[r] + s * 16), now,
+                                                         _mm512_loadu_ps(acc + s * 16)));
+        }
+      }
+    }
+  }
+}
+
+struct Avx512Vnni {
+  static constexpr int64_t kRowBlock = 4;
+
+  static void Plane(int64_t num_rows, const PlanePass& pass) {
+    switch (num_rows) {
+      case 1:
+        return RunPlane<1>(pass);
+      case 2:
+        return RunPlane<2>(pass);
+      case 3:
+        return RunPlane<3>(pass);
+      default:
+        return RunPlane<4>(pass);
+    }
+  }
+
+  static void Beta(const uint16_t* beta, float group_sum, float* acc) {
+    const __m512 x = _mm512_set1_ps(group_sum);
+#pragma GCC unroll 4
+    for (int s = 0; s < kSlices; ++s) {
+      _mm512_storeu_ps(acc + s * 16,
+                       _mm512_fmadd_ps(LoadHalf(beta + s * 16), x, _mm512_loadu_ps(acc + s * 16)));
+    }
+  }
+};
+
+// Lane c: x with its sign flipped where bit t of c is 0.
+template <int t>
+__m512 Signed(float x) {
+  constexpr int kNegative = t == 0 ? 0x5555 : t == 1 ? 0x3333 : t == 2 ? 0x0f0f : 0x00ff;
+  const __m512 value = _mm512_set1_ps(x);
+  return _mm512_mask_xor_ps(value, static_cast<__mmask16>(kNegative), value, _mm512_set1_ps(-0.0f));
+}
+
+__m512 MakeTable(const float* x) {
+  __m512 table = _mm512_add_ps(Signed<0>(x[0]), Signed<1>(x[1]));
+  table = _mm512_add_ps(table, Signed<2>(x[2]));
+  return _mm512_add_ps(table, Signed<3>(x[3]));
+}
+
+}  // namespace
+
+void Lut4I8BuildAvx512(const float* x, int64_t row, const Lut4Args& args, std::byte* tables,
+                       float* group_sums) noexcept {
+  const int64_t span_tables = SpanInputs(args.group_size) / kTableInputs;
+  const int64_t num_spans = args.group_size / SpanInputs(args.group_size);
+  for (int64_t group = 0; group < args.layout.num_groups; ++group) {
+    std::byte* out = tables + args.TableOffset(group, row);
+    auto* const scales = reinterpret_cast<float*>(out + Lut4I8ScaleOffset(args.group_size));
+    float sum = 0;
+    for (int64_t span = 0; span < num_spans; ++span) {
+      alignas(64) float entries[kMaxSpanInputs / kTableInputs][kTableEntries];
+      __m512 size = _mm512_setzero_ps();
+      for (int64_t i = 0; i < span_tables; ++i, x += kTableInputs) {
+        const __m512 table = MakeTable(x);
+        _mm512_store_ps(entries[i], table);
+        size = _mm512_max_ps(size, _mm512_abs_ps(table));
+        sum += entries[i][kTableEntries - 1];
+      }
+      const float largest = _mm512_reduce_max_ps(size);
+      const bool is_zero = !(largest > kLut4I8Tiny);
+      scales[span] = is_zero ? 0.0f : largest / 127.0f;
+      const __m512 inverse = _mm512_set1_ps(is_zero ? 0.0f : 127.0f / largest);
+      for (int64_t i = 0; i < span_tables; ++i) {
+        const int64_t t = i % kTablesPerBlock;
+        const __m512 scaled = _mm512_mul_ps(_mm512_load_ps(entries[i]), inverse);
+        _mm_store_si128(reinterpret_cast<__m128i*>(out + (t % 2 * 4 + t / 2) * kTableEntries),
+                        _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(scaled)));
+        if (t == kTablesPerBlock - 1) out += kI8BlockBytes;
+      }
+    }
+    group_sums[group * args.num_rows + row] = sum;
+    for (int64_t span = 0; span < num_spans; ++span) scales[span] += sum - sum;
+  }
+}
+
+int64_t Lut4I8TileAvx512(const Lut4Args& args, int64_t tile, float* acc,
+                         int64_t acc_stride) noexcept {
+  return RunLut4Tile<Avx512Vnni>(args, tile, acc, acc_stride);
+}
+
+}  // namespace bitdial::kernels::bcq
