@@ -6,8 +6,9 @@
 
 namespace bitdial::engine {
 
-Batch::Batch(int32_t max_tokens, int32_t max_seqs, int32_t max_blocks_per_seq)
-    : max_blocks_per_seq_(max_blocks_per_seq) {
+Batch::Batch(int32_t max_tokens, int32_t max_seqs, int32_t max_blocks_per_seq,
+             bool prompts_as_decode)
+    : max_blocks_per_seq_(max_blocks_per_seq), prompts_as_decode_(prompts_as_decode) {
   const auto tokens = static_cast<size_t>(max_tokens), seqs = static_cast<size_t>(max_seqs);
   token_ids_.reserve(tokens);
   positions_.reserve(tokens);
@@ -40,14 +41,17 @@ void Batch::Build(const StepPlan& plan) {
     const int bits_b = plan.chunks[static_cast<size_t>(b)].sequence->request.weight_bits;
     return bits_a != bits_b ? bits_a > bits_b : a < b;
   });
+  const auto first_decode_position = [this](const PlannedChunk& chunk) {
+    return prompts_as_decode_ ? 0 : chunk.sequence->num_prompt_tokens();
+  };
   for (int32_t i : order_) {
     const PlannedChunk& chunk = plan.chunks[static_cast<size_t>(i)];
-    AppendRows(chunk, i, chunk.begin, std::min(chunk.end(), chunk.sequence->num_prompt_tokens()));
+    AppendRows(chunk, i, chunk.begin, std::min(chunk.end(), first_decode_position(chunk)));
   }
   num_prompt_rows_ = num_tokens();
   for (int32_t i : order_) {
     const PlannedChunk& chunk = plan.chunks[static_cast<size_t>(i)];
-    AppendRows(chunk, i, std::max(chunk.begin, chunk.sequence->num_prompt_tokens()), chunk.end());
+    AppendRows(chunk, i, std::max(chunk.begin, first_decode_position(chunk)), chunk.end());
   }
   BITDIAL_CHECK(num_tokens() == plan.num_tokens);
   // Sampled rows were met in two passes (last prompt rows, then decode rows): one order by bits for

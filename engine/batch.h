@@ -35,7 +35,9 @@ struct LogitsRow {
 // Memory    reserved at construction for the largest step; Build allocates nothing.
 class Batch {
  public:
-  Batch(int32_t max_tokens, int32_t max_seqs, int32_t max_blocks_per_seq);
+  // prompts_as_decode: every row counts as a decode row (EngineOptions).
+  Batch(int32_t max_tokens, int32_t max_seqs, int32_t max_blocks_per_seq,
+        bool prompts_as_decode = false);
 
   void Build(const StepPlan& plan);
 
@@ -59,6 +61,7 @@ class Batch {
   void AppendRows(const PlannedChunk& chunk, int32_t chunk_idx, int32_t begin, int32_t end);
 
   int32_t max_blocks_per_seq_;
+  bool prompts_as_decode_;
   int64_t num_prompt_rows_ = 0;
   std::vector<int32_t> token_ids_;
   std::vector<int32_t> positions_;

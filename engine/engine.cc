@@ -260,6 +260,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const quant::Checkpoint& 
       .max_step_tokens = options.max_step_tokens,
       .max_running = std::min(options.max_running_requests, options.max_step_tokens)};
   loop_options.sampled_vocab_size = options.sampled_vocab_size;
+  loop_options.prompts_as_decode = options.prompts_as_decode;
   BITDIAL_ASSIGN_OR_RETURN(loop_options.num_kv_blocks, NumKvBlocks(options, *model));
   BITDIAL_ASSIGN_OR_RETURN(std::unique_ptr<StepLoop> loop,
                            StepLoop::Create(*model, *pool, loop_options));

@@ -43,6 +43,7 @@ struct EngineOptions {
   int32_t max_step_tokens = 512;    // token budget of one step
   std::vector<int32_t> extra_eos_ids;  // end a sequence beside the config's: the tokenizer's, where they differ
   int32_t sampled_vocab_size = 0;   // ids >= this are never sampled (the tokenizer's size); 0: all
+  bool prompts_as_decode = false;   // prompt rows run on decode kernels: slow, to measure the quality of their class
 };
 
 struct EngineStats {

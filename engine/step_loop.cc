@@ -63,7 +63,8 @@ StepLoop::StepLoop(const DecoderModel& model, ThreadPool& pool, const StepLoopOp
       workspace_(std::move(workspace)),
       scheduler_(options.limits, kv_manager_),
       batch_(options.limits.max_step_tokens, options.limits.max_running,
-             static_cast<int32_t>(kv_manager_.BlocksFor(model.info().max_context))),
+             static_cast<int32_t>(kv_manager_.BlocksFor(model.info().max_context)),
+             options.prompts_as_decode),
       sampler_(model.info().vocab_size, options.sampled_vocab_size, model.info().eos_ids),
       sampler_scratch_(static_cast<size_t>(pool.num_threads()), sampler_.MakeScratch()),
       scored_(static_cast<size_t>(kLogitsRows)),
@@ -132,12 +133,12 @@ void StepLoop::ScorePrompts(Matrix<const float> hidden, StepContext& step) {
   for (std::span<const LogitsRow> rest = batch_.scored_rows(); !rest.empty();) {
     const auto wanted = rest.first(std::min<size_t>(rest.size(), kLogitsRows));
     rest = rest.subspan(wanted.size());
-    VisitLogits(
-        hidden, wanted, kernels::Role::kPrompt, step, [&](int64_t i, const float* logits, int64_t) {
-          const LogitsRow& row = wanted[static_cast<size_t>(i)];
-          const Sequence& sequence = *plan_.chunks[static_cast<size_t>(row.chunk)].sequence;
-          scored_[static_cast<size_t>(i)] = sampler_.Score(logits, sequence, row.position + 1);
-        });
+    const auto role = options_.prompts_as_decode ? kernels::Role::kDecode : kernels::Role::kPrompt;
+    VisitLogits(hidden, wanted, role, step, [&](int64_t i, const float* logits, int64_t) {
+      const LogitsRow& row = wanted[static_cast<size_t>(i)];
+      const Sequence& sequence = *plan_.chunks[static_cast<size_t>(row.chunk)].sequence;
+      scored_[static_cast<size_t>(i)] = sampler_.Score(logits, sequence, row.position + 1);
+    });
     for (size_t i = 0; i < wanted.size(); ++i) {
       ChunkResult& result = results_[static_cast<size_t>(wanted[i].chunk)];
       if (scored_[i].ok()) {

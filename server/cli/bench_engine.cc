@@ -86,8 +86,8 @@ absl::Status BenchEngine(const EngineBenchOptions& options) {
   engine_options.max_context = sequence_tokens * ((max_requests + 3) / 4);
   engine_options.max_running_requests = max_requests;
   engine_options.max_queued_requests = max_requests;
-  BITDIAL_ASSIGN_OR_RETURN(ServedModel model,
-                           LoadServedModel(options.engine.model, engine_options));
+  BITDIAL_ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(options.engine.model, engine_options,
+                                                              NumericsOf(options.engine.numerics)));
   const engine::ModelInfo& info = model.engine->model();
   BITDIAL_ASSIGN_OR_RETURN(const int bits, ResolveBits(options.engine.bits, info));
   TextTable text(

@@ -16,6 +16,7 @@
 #include "server/cli/command.h"
 #include "server/cli/json_text.h"
 #include "server/cli/text_table.h"
+#include "server/model/served_model.h"
 
 namespace bitdial::server {
 namespace {
@@ -30,6 +31,7 @@ struct LinearOptions {
   int num_threads = 0;
   int num_samples = 20;
   std::string role = "decode";
+  std::string numerics = "exact";
   bool is_json = false;
 };
 
@@ -153,7 +155,7 @@ absl::Status BenchLinear(const LinearOptions& options) {
         options.group_size);
   }
   BITDIAL_ASSIGN_OR_RETURN(const kernels::KernelTable table,
-                           kernels::KernelTable::CreateFromEnvironment());
+                           kernels::KernelTable::CreateFromEnvironment(NumericsOf(options.numerics)));
   ThreadPool pool(options.num_threads);
   Stream stream(pool);
   TextTable text({"kernel", "bits", "rows", "us", "(min..max)", "GB/s", "read GB/s", "of read"});
@@ -208,6 +210,9 @@ void AddBenchLinearCommand(CLI::App& bench, int& exit_code) {
       ->capture_default_str();
   command->add_option("--role", options->role, "decode or prompt: which numeric class")
       ->check(CLI::IsMember({"decode", "prompt"}))
+      ->capture_default_str();
+  command->add_option("--numerics", options->numerics, "exact or int8, as for generate")
+      ->check(CLI::IsMember({"exact", "int8"}))
       ->capture_default_str();
   command->add_option("--threads", options->num_threads, "0: every available core")
       ->check(CLI::Range(0, 1024));

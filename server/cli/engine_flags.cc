@@ -23,6 +23,12 @@ void AddEngineFlags(CLI::App& command, EngineFlags& flags) {
                   "Storage of the KV cache: f16 or f32 (for comparisons)")
       ->check(CLI::IsMember({"f16", "f32"}))
       ->capture_default_str();
+  command
+      .add_option("--numerics", flags.numerics,
+                  "What decode kernels over bit-planes round: exact (fp32 arithmetic) or int8 "
+                  "(activations to 8 bits: faster)")
+      ->check(CLI::IsMember({"exact", "int8"}))
+      ->capture_default_str();
 }
 
 }  // namespace bitdial::server

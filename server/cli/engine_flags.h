@@ -13,12 +13,13 @@ struct EngineFlags {
   std::string bits;   // "", "dense" or a number
   int num_threads = 0;
   std::string kv_format = "f16";
+  std::string numerics = "exact";
   int64_t max_context = 0;
 
   engine::EngineOptions ToOptions() const;
 };
 
-// MODEL --bits --threads --kv-format
+// MODEL --bits --threads --kv-format --numerics
 void AddEngineFlags(CLI::App& command, EngineFlags& flags);
 
 }  // namespace bitdial::server

@@ -28,6 +28,7 @@ struct EvalOptions {
   std::string file;
   int64_t window = 512;
   int64_t max_windows = 0;
+  bool uses_decode_kernels = false;
   bool is_json = false;
 };
 
@@ -114,8 +115,9 @@ absl::Status Eval(const EvalOptions& options) {
   BITDIAL_ASSIGN_OR_RETURN(const std::string text, ReadText(options.file));
   engine::EngineOptions engine_options = options.engine.ToOptions();
   engine_options.max_context = options.window;
-  BITDIAL_ASSIGN_OR_RETURN(ServedModel model,
-                           LoadServedModel(options.engine.model, engine_options));
+  engine_options.prompts_as_decode = options.uses_decode_kernels;
+  BITDIAL_ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(options.engine.model, engine_options,
+                                                              NumericsOf(options.engine.numerics)));
   BITDIAL_ASSIGN_OR_RETURN(const int bits, ResolveBits(options.engine.bits, model.engine->model()));
   BITDIAL_ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
                            model.tokenizer->Encode(text, {.parse_special_tokens = false}));
@@ -171,6 +173,9 @@ void AddEvalCommand(CLI::App& app, int& exit_code) {
       ->capture_default_str();
   command->add_option("--max-windows", options->max_windows, "Score only the first windows; 0: all")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
+  command->add_flag("--decode-kernels", options->uses_decode_kernels,
+                    "Score with the kernels of decoded tokens instead of the prompt's: what "
+                    "--numerics int8 costs (slow)");
   command->add_flag("--json", options->is_json,
                     "Print one JSON object: perplexity, tokens, standard_error, bits, ...");
   command->callback([options, &exit_code] { exit_code = Report(Eval(*options)); });

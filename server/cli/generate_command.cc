@@ -116,7 +116,8 @@ void Print(const Generation& generation, int bits, bool is_json) {
 
 absl::Status Generate(const GenerateOptions& options) {
   BITDIAL_ASSIGN_OR_RETURN(ServedModel model,
-                           LoadServedModel(options.engine.model, options.engine.ToOptions()));
+                           LoadServedModel(options.engine.model, options.engine.ToOptions(),
+                                           NumericsOf(options.engine.numerics)));
   const engine::ModelInfo& info = model.engine->model();
   engine::Request request;
   BITDIAL_ASSIGN_OR_RETURN(request.weight_bits, ResolveBits(options.engine.bits, info));
@@ -146,8 +147,9 @@ void AddGenerateCommand(CLI::App& app, int& exit_code) {
       "bits,\n"
       "prompt_tokens, prompt_tokens_per_s, decode_tokens_per_s, finish_reason.");
   AddEngineFlags(*command, options->engine);
-  command->add_option("--max-context", options->engine.max_context,
-                  "Tokens of prompt and output; 0: the model's own, at most 8192")
+  command
+      ->add_option("--max-context", options->engine.max_context,
+                   "Tokens of prompt and output; 0: the model's own, at most 8192")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 24));
   command->add_option("--prompt", options->prompt, "The text to continue")->required();
   command->add_flag("--chat", options->is_chat,

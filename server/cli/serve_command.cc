@@ -45,7 +45,8 @@ absl::Status ServeUntilSignal(const ServeOptions& options, const ServerConfig& c
   ServedModel model;  // outlives the server
   BITDIAL_ASSIGN_OR_RETURN(std::unique_ptr<RpcServer> server, RpcServer::Start(config));
   spdlog::info("listening on {}, loading {}", server->address(), options.model);
-  BITDIAL_ASSIGN_OR_RETURN(model, LoadServedModel(options.model, ToEngineOptions(config)));
+  BITDIAL_ASSIGN_OR_RETURN(
+      model, LoadServedModel(options.model, ToEngineOptions(config), NumericsOf(config.numerics)));
   if (!config.model_name.empty()) model.name = config.model_name;
   is_ready = true;
   server->Serve(model);

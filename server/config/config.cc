@@ -30,6 +30,9 @@ std::vector<ConfigKey> MakeKeys() {
        "Compute threads; 0: every available core."},
       {"kv_format", SLOT(kv_format), "", 0, 0, {"f16", "f32"},
        "How the KV cache stores keys and values."},
+      {"numerics", SLOT(numerics), "", 0, 0, {"exact", "int8"},
+       "What decode kernels over bit-planes round: nothing but fp32 arithmetic, or the activations "
+       "to 8 bits (faster)."},
       {"kv_cache_bytes", SLOT(kv_cache_bytes), "bytes", 0, 64 * kTera, {},
        "KV cache of all sequences; 0: room for 4 of max_context, at most a quarter of the "
        "memory."},

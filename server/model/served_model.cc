@@ -12,11 +12,11 @@ std::string ServedModel::quantization_method() const {
   return quantization == nullptr ? "dense" : quantization->method;
 }
 
-absl::StatusOr<ServedModel> LoadServedModel(const std::string& path,
-                                            engine::EngineOptions options) {
+absl::StatusOr<ServedModel> LoadServedModel(const std::string& path, engine::EngineOptions options,
+                                            kernels::Numerics numerics) {
   ServedModel model;
   BITDIAL_ASSIGN_OR_RETURN(const kernels::KernelTable table,
-                           kernels::KernelTable::CreateFromEnvironment());
+                           kernels::KernelTable::CreateFromEnvironment(numerics));
   BITDIAL_ASSIGN_OR_RETURN(model.checkpoint, quant::Checkpoint::Open(path));
   BITDIAL_ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::Load(model.checkpoint->tokenizer_path()));
   model.chat_template = ChatTemplate::Recognise(*model.tokenizer);
@@ -29,6 +29,10 @@ absl::StatusOr<ServedModel> LoadServedModel(const std::string& path,
   model.name =
       absolute.extension() == ".gguf" ? absolute.stem().string() : absolute.filename().string();
   return model;
+}
+
+kernels::Numerics NumericsOf(const std::string& word) {
+  return word == "int8" ? kernels::Numerics::kInt8 : kernels::Numerics::kExact;
 }
 
 absl::StatusOr<int> ResolveBits(const std::string& word, const engine::ModelInfo& model) {

@@ -25,9 +25,13 @@ struct ServedModel {
 };
 
 // Opens, loads and warms up. options.sampled_vocab_size and extra_eos_ids are set from the tokenizer; kernels come
-// from BITDIAL_FORCE_BACKEND or the best the machine has. Errors  those of Checkpoint::Open,
-// Tokenizer::Load, KernelTable::Create and Engine::Create.
-absl::StatusOr<ServedModel> LoadServedModel(const std::string& path, engine::EngineOptions options);
+// from BITDIAL_FORCE_BACKEND or the best the machine has for these numerics. Errors  those of
+// Checkpoint::Open, Tokenizer::Load, KernelTable::Create and Engine::Create.
+absl::StatusOr<ServedModel> LoadServedModel(const std::string& path, engine::EngineOptions options,
+                                            kernels::Numerics numerics);
+
+// "exact" or "int8", as flags and configuration have it (checked there).
+kernels::Numerics NumericsOf(const std::string& word);
 
 // The bits a user's word means: "dense" or a number the model has; empty: the model's default.
 // Errors  INVALID_ARGUMENT listing the bits the model has.

@@ -42,6 +42,17 @@ class BatchTest : public ::testing::Test {
   std::vector<std::unique_ptr<Sequence>> sequences_;
 };
 
+TEST_F(BatchTest, PromptsAsDecodeRowsAreAllSortedByBits) {
+  batch_ = Batch(64, 8, 16, /*prompts_as_decode=*/true);
+  Plan(Make(1, 3, 1, 2), 2, 2);  // the last prompt token and a decode token, 2 bits
+  Plan(Make(2, 2, 0, 3), 0, 2);  // prompt, 3 bits
+  Plan(Make(3, 2, 1, 4), 2, 1);  // decode, 4 bits
+  batch_.Build(plan_);
+  EXPECT_THAT(Tokens(), ElementsAre(302, 200, 201, 102, 103));
+  EXPECT_THAT(Bits(), ElementsAre(4, 3, 3, 2, 2));
+  EXPECT_EQ(batch_.rows().num_prompt_rows, 0);
+}
+
 TEST_F(BatchTest, PromptRowsComeFirstAndBitsDescendWithinARole) {
   Plan(Make(1, 3, 1, 2), 3, 1);  // decode, 2 bits
   Plan(Make(2, 2, 0, 3), 0, 2);  // prompt, 3 bits
