@@ -3,10 +3,13 @@
 
 #include <atomic>
 #include <bit>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <numeric>
+#include <random>
+#include <thread>
 #include <vector>
 
 #include "kernels/backends/cpu/convert_kernels.h"
@@ -141,6 +144,25 @@ TEST(ThreadPool, RegionsFollowOneAnother) {
     pool.ParallelFor(64, [&](int64_t task) { values[task] += task; });
   }
   for (int64_t task = 0; task < 64; ++task) EXPECT_EQ(values[task], 2000 * task);
+}
+
+// Pauses long enough for workers, and tasks long enough for the owner, to fall asleep in between;
+// more threads than cores, so that some lose theirs at any point.
+TEST(ThreadPool, SleepersAreWokenAndLateWorkersDoNoHarm) {
+  using std::chrono::milliseconds;
+  ThreadPool pool(2 * NumAvailableCores() + 1);
+  std::mt19937 random(3);
+  for (int region = 0; region < 400; ++region) {
+    const auto num_tasks = static_cast<int64_t>(2 + random() % 20);
+    const int64_t slow_task = region % 10 == 0 ? static_cast<int64_t>(random() % num_tasks) : -1;
+    std::vector<int> runs(num_tasks, 0);
+    pool.ParallelFor(num_tasks, [&](int64_t task) {
+      if (task == slow_task) std::this_thread::sleep_for(milliseconds(5));
+      ++runs[task];
+    });
+    ASSERT_EQ(runs, std::vector<int>(num_tasks, 1)) << "region " << region;
+    if (region % 10 == 5) std::this_thread::sleep_for(milliseconds(5));
+  }
 }
 
 TEST(ThreadPool, ZeroMeansTheCoresOfThisProcess) {
