@@ -282,9 +282,8 @@ class GgufParser {
     uint64_t num_values = 1;
     for (uint32_t axis = 0; axis < rank; ++axis) {  // innermost first in the file
       BITDIAL_ASSIGN_OR_RETURN(const uint64_t dim, Read<uint64_t>("a tensor's dimensions"));
-      // A value takes more than half a byte in every type we read, so 2 bytes_.size() bounds any
-      // honest count; it also keeps every product below inside 64 bits.
-      if (dim == 0 || dim > 2 * bytes_.size() / num_values) {
+      // Bounds any honest count, and keeps every product below inside 64 bits.
+      if (dim == 0 || dim > kMaxGgmlValuesPerByte * bytes_.size() / num_values) {
         return Malformed("tensor \"{}\": dimension {} of {} does not fit into a file of {} bytes",
                          name, axis, dim, bytes_.size());
       }
@@ -295,10 +294,10 @@ class GgufParser {
     const GgmlTypeTraits* traits = FindGgmlType(type);
     if (traits == nullptr) {
       return Unimplemented(
-          "{}: tensor \"{}\" has type {}, which is not read (F32, F16, BF16, Q4_0, Q4_1, Q8_0 and "
-          "Q6_K are); "
-          "use a file of one of these types, or the original Hugging Face folder",
-          gguf_.path(), name, GgmlTypeName(type));
+          "{}: tensor \"{}\" has type {}, which is not read ({} are); use a file of these types, "
+          "or "
+          "the original Hugging Face folder",
+          gguf_.path(), name, GgmlTypeName(type), GgmlTypesRead());
     }
     const int64_t row = tensor.shape[tensor.shape.rank - 1];
     if (row % traits->block_values != 0) {

@@ -11,6 +11,7 @@
 #include <random>
 #include <thread>
 
+#include "tests/testing/gguf_builder.h"
 #include "tests/testing/loaded_model.h"
 #include "tests/testing/recording_sink.h"
 #include "tests/testing/temp_dir.h"
@@ -322,6 +323,65 @@ TEST_F(EngineTest, WeightsThatAreNotFiniteAreRefusedByName) {
     EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
     EXPECT_NE(Message(status).find(one.tensor), std::string::npos) << status;
     EXPECT_NE(Message(status).find(folder.path()), std::string::npos) << status;
+  }
+}
+
+// One layer of zeros, hidden size 256; `embedding` [2, 256] is of ggml's type number `type`.
+std::string GgufModel(uint32_t type, const std::string& embedding) {
+  testing::GgufBuilder builder;
+  builder.AddString("general.architecture", "llama")
+      .AddU32("llama.block_count", 1)
+      .AddU32("llama.context_length", 64)
+      .AddU32("llama.embedding_length", 256)
+      .AddU32("llama.feed_forward_length", 32)
+      .AddU32("llama.attention.head_count", 4)
+      .AddF32("llama.attention.layer_norm_rms_epsilon", 1e-5f)
+      .AddTensor("token_embd.weight", {256, 2}, type, embedding);
+  const auto add = [&](const std::string& name, const std::vector<uint64_t>& dims) {
+    const uint64_t count = dims.size() == 1 ? dims[0] : dims[0] * dims[1];
+    builder.AddTensor(name + ".weight", dims, /*f32*/ 0, std::string(4 * count, '\0'));
+  };
+  add("output_norm", {256});
+  add("blk.0.attn_norm", {256});
+  add("blk.0.ffn_norm", {256});
+  for (const char* name : {"attn_q", "attn_k", "attn_v", "attn_output"})
+    add(std::string("blk.0.") + name, {256, 256});
+  add("blk.0.ffn_gate", {256, 32});
+  add("blk.0.ffn_up", {256, 32});
+  add("blk.0.ffn_down", {32, 256});
+  return builder.Build();
+}
+
+TEST_F(EngineTest, GgufBlocksWithAnInfiniteOrNanScaleAreRefusedByName) {
+  struct BlockType {
+    const char* name;
+    uint32_t number;
+    size_t row_bytes;               // of 256 values
+    std::vector<size_t> scales_at;  // f16 scales of the row's first block
+  };
+  for (const BlockType& type :
+       {BlockType{"Q4_0", 2, 144, {0}}, BlockType{"Q4_1", 3, 160, {0, 2}},
+        BlockType{"Q5_0", 6, 176, {0}}, BlockType{"Q5_1", 7, 192, {0, 2}},
+        BlockType{"Q8_0", 8, 272, {0}}, BlockType{"Q2_K", 10, 84, {80, 82}},
+        BlockType{"Q3_K", 11, 110, {108}}, BlockType{"Q4_K", 12, 144, {0, 2}},
+        BlockType{"Q5_K", 13, 176, {0, 2}}, BlockType{"Q6_K", 14, 210, {208}}}) {
+    SCOPED_TRACE(type.name);
+    const std::string zeros(2 * type.row_bytes, '\0');
+    TempDir folder;
+    const std::string path = folder.Write("m.gguf", GgufModel(type.number, zeros));
+    EXPECT_TRUE(TryCreate(Options(), path).ok()) << TryCreate(Options(), path).status();
+    for (const size_t at : type.scales_at) {
+      for (const unsigned scale : {0x7c00u, 0xfc00u, 0x7e00u, 0x7c01u}) {  // +inf, -inf, NaNs
+        std::string damaged = zeros;
+        std::memcpy(damaged.data() + type.row_bytes + at, &scale, 2);  // little-endian
+        folder.Write("m.gguf", GgufModel(type.number, damaged));
+        const absl::Status status = TryCreate(Options(), path).status();
+        EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+        EXPECT_NE(Message(status).find("model.embed_tokens.weight\": element 256 of [2, 256]"),
+                  std::string::npos)
+            << status;
+      }
+    }
   }
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/gguf/: a tiny "llama" GGUF file with every tensor type Bitdial reads, and what must come out of it.
+"""Makes tests/golden/gguf/: a tiny "llama" GGUF file with every tensor type Bitdial reads, what must come out of it, and
+blocks of random bits.
 
     python3 tests/golden/make_gguf_golden.py            # needs gguf, numpy, safetensors
 
@@ -8,12 +9,16 @@ tiny.gguf              random blocks (every code, f16 scales down to subnormals)
 expected.safetensors   f32 values under Hugging Face names: dequantized by the `gguf` package, rows put back with the
                        formula of transformers' GGUF loader
 expected_config.json   the config.json the metadata stands for
+blocks.safetensors     for each block type T: "T.blocks" (u8, [16, block bytes]) and "T.values" (f32, [16, block values]),
+                       dequantized by the `gguf` package. All zeros, all ones, an infinity as each scale, and random bits,
+                       scales too: values can be infinite or NaN
 
-The bytes depend on the seed alone. The file is not a working model: layers 1 and 2 hold only q and k, in other types.
+The bytes depend on the seeds alone. The file is not a working model: after layer 0 it holds what shows the other types.
 """
 
 import json
 import math
+from importlib.metadata import version
 from pathlib import Path
 
 import gguf
@@ -23,10 +28,13 @@ from gguf import quants
 from safetensors.numpy import save_file
 
 OUT = Path(__file__).resolve().parent / "gguf"
-HIDDEN, INTERMEDIATE, HEADS, KV_HEADS, HEAD_DIM, VOCAB, LAYERS = 32, 256, 4, 2, 8, 40, 3
+HIDDEN, INTERMEDIATE, HEADS, KV_HEADS, HEAD_DIM, VOCAB, LAYERS = 32, 256, 4, 2, 8, 40, 5
 THETA = 1000.0
 ROPE = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
         "original_max_position_embeddings": 64}
+# Where a block has its f16 scales.
+F16_AT = {T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2], T.Q8_0: [0], T.Q2_K: [80, 82], T.Q3_K: [108],
+          T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208]}
 rng = np.random.default_rng(20260214)
 
 
@@ -43,11 +51,26 @@ def random_tensor(shape, qtype):
     if qtype == T.BF16:  # any bits but infinities and NaN
         raw[..., 1] = np.where(raw[..., 1] & 0x7F == 0x7F, 0x40, raw[..., 1])
     else:  # f16 scales of magnitudes 2^-20 to 1
-        for at in {T.Q4_0: [0], T.Q4_1: [0, 2], T.Q8_0: [0], T.Q6_K: [208]}[qtype]:
+        for at in F16_AT[qtype]:
             scales = rng.standard_normal(raw.shape[:-1]) * np.exp2(-rng.integers(0, 20, raw.shape[:-1]))
             raw[..., at:at + 2] = scales.astype("<f2")[..., None].view(np.uint8)
     raw = raw.reshape(*shape[:-1], -1)
     return raw, quants.dequantize(raw, qtype).astype(np.float32)
+
+
+def random_blocks():
+    """Blocks of any bits and their values, for blocks.safetensors."""
+    bits, tensors = np.random.default_rng(20261127), {}
+    for qtype, scales in F16_AT.items():
+        raw = bits.integers(0, 256, (16, gguf.GGML_QUANT_SIZES[qtype][1]), dtype=np.uint8)
+        raw[0], raw[1] = 0, 255
+        for row, at in enumerate(scales, start=2):
+            raw[row, at:at + 2] = np.array([np.inf], dtype="<f2").view(np.uint8)
+        with np.errstate(invalid="ignore"):
+            values = quants.dequantize(raw, qtype).astype(np.float32)
+        assert np.isfinite(values).any() and not np.isfinite(values[1:2 + len(scales)]).any()
+        tensors[f"{qtype.name}.blocks"], tensors[f"{qtype.name}.values"] = raw, np.ascontiguousarray(values)
+    return tensors
 
 
 def permute(w, heads):
@@ -100,6 +123,12 @@ TENSORS = [  # GGUF name, Hugging Face name, shape, type, heads permuted
     ("blk.1.attn_k.weight", "model.layers.1.self_attn.k_proj.weight", (16, HIDDEN), T.BF16, KV_HEADS),
     ("blk.2.attn_q.weight", "model.layers.2.self_attn.q_proj.weight", (32, HIDDEN), T.F32, HEADS),
     ("blk.2.attn_k.weight", "model.layers.2.self_attn.k_proj.weight", (16, HIDDEN), T.Q8_0, KV_HEADS),
+    ("blk.3.attn_q.weight", "model.layers.3.self_attn.q_proj.weight", (32, HIDDEN), T.Q5_0, HEADS),
+    ("blk.3.attn_k.weight", "model.layers.3.self_attn.k_proj.weight", (16, HIDDEN), T.Q5_1, KV_HEADS),
+    ("blk.1.ffn_down.weight", "model.layers.1.mlp.down_proj.weight", (4, INTERMEDIATE), T.Q2_K, 0),
+    ("blk.2.ffn_down.weight", "model.layers.2.mlp.down_proj.weight", (4, INTERMEDIATE), T.Q3_K, 0),
+    ("blk.3.ffn_down.weight", "model.layers.3.mlp.down_proj.weight", (4, INTERMEDIATE), T.Q4_K, 0),
+    ("blk.4.ffn_down.weight", "model.layers.4.mlp.down_proj.weight", (4, INTERMEDIATE), T.Q5_K, 0),
 ]
 
 CONFIG = {
@@ -148,8 +177,10 @@ def main():
     writer.write_tensors_to_file()
     writer.close()
     save_file(expected, OUT / "expected.safetensors")
+    save_file(random_blocks(), OUT / "blocks.safetensors")
     (OUT / "expected_config.json").write_text(json.dumps(CONFIG, indent=1) + "\n")
-    print(f"{OUT}: {sum(f.stat().st_size for f in OUT.iterdir())} bytes, gguf, numpy {np.__version__}")
+    print(f"{OUT}: {sum(f.stat().st_size for f in OUT.iterdir())} bytes, "
+          f"gguf {version('gguf')}, numpy {np.__version__}")
 
 
 if __name__ == "__main__":

@@ -130,6 +130,15 @@ TEST(GgufFileTest, ReadsVersion2AndOtherAlignments) {
   EXPECT_EQ((*file)->tensors()[0].data.front(), std::byte{'1'});
 }
 
+// Its values outnumber the file's bytes three to one.
+TEST(GgufFileTest, TheSmallestTypeFillsAFile) {
+  const auto file =
+      Parse(GgufBuilder().AddTensor("t", {256, 100}, 10, std::string(8400, 'q')).Build());
+  ASSERT_THAT(file, IsOk());
+  EXPECT_EQ((*file)->tensors()[0].type, GgmlType::kQ2_K);
+  EXPECT_EQ((*file)->tensors()[0].data.size(), 8400u);
+}
+
 struct BadFile {
   const char* name;
   std::function<std::string()> make;
@@ -256,8 +265,8 @@ const BadFile kBadFiles[] = {
      },
      StatusCode::kDataLoss, "does not fit"},
     {"type_known_unread",
-     [] { return GgufBuilder().AddTensor("blk.0.x", {256}, 12, std::string(144, 'q')).Build(); },
-     StatusCode::kUnimplemented, "tensor \"blk.0.x\" has type Q4_K"},
+     [] { return GgufBuilder().AddTensor("blk.0.x", {256}, 23, std::string(136, 'q')).Build(); },
+     StatusCode::kUnimplemented, "tensor \"blk.0.x\" has type IQ4_XS"},
     {"type_unknown", [] { return GgufBuilder().AddTensor("t", {1}, 12345, "1234").Build(); },
      StatusCode::kUnimplemented, "type 12345"},
     {"row_not_whole_blocks",

@@ -93,12 +93,17 @@ def make_gguf():
     write("gguf_fuzz", "llama_blocks", gguf(LLAMA, [
         EMBEDDING, ("blk.0.ffn_up.weight", (32, 1), 2, bytes(18)), ("blk.0.ffn_gate.weight", (32, 1), 3, bytes(20)),
         ("blk.0.attn_k.weight", (32, 4), 8, bytes(range(136))), ("blk.0.ffn_down.weight", (256, 1), 14, bytes(210))]))
+    write("gguf_fuzz", "llama_k_blocks", gguf(LLAMA, [
+        EMBEDDING, ("blk.0.attn_q.weight", (32, 4), 6, bytes(range(88))), ("blk.0.attn_k.weight", (32, 4), 7, bytes(range(96))),
+        ("blk.0.ffn_up.weight", (256, 1), 10, bytes(range(84))), ("blk.0.ffn_gate.weight", (256, 1), 11, bytes(range(110))),
+        ("blk.0.ffn_down.weight", (256, 1), 12, bytes(range(144))),
+        ("blk.0.attn_output.weight", (256, 1), 13, bytes(range(176)))]))
     write("gguf_fuzz", "llama_linear_rope", gguf(LLAMA + [
         value("llama.rope.scaling.type", 8, text("linear")), f32("llama.rope.scaling.factor", 4),
         value("llama.attention.head_count_kv", 9, array(4, 1, struct.pack("<I", 1))),
         u32("tokenizer.ggml.eos_token_id", 1)], [EMBEDDING]))
     write("gguf_fuzz", "aligned_64_v2", gguf([u32("general.alignment", 64)], [("t", (2,), 0, bytes(8))], 2, 64))
-    write("gguf_fuzz", "unread_type", gguf(LLAMA, [("token_embd.weight", (256, 1), 12, bytes(144))]))
+    write("gguf_fuzz", "unread_type", gguf(LLAMA, [("token_embd.weight", (256, 1), 23, bytes(136))]))
     write("gguf_fuzz", "counts", b"GGUF" + struct.pack("<IQQ", 3, 2**60, 2**60))
 
 
