@@ -126,6 +126,20 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeByteLevel(const GgufFile& file) {
   return BpeTokenizer::Make(std::move(spec));
 }
 
+// SentencePiece looks for user-defined pieces where spaces are marks (U+2581) already; llama.cpp's
+// converter writes theirs as spaces.
+std::string WithSpaceMarks(std::string_view text) {
+  std::string marked;
+  for (const char c : text) {
+    if (c == ' ') {
+      marked += "\xE2\x96\x81";
+    } else {
+      marked += c;
+    }
+  }
+  return marked;
+}
+
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeSentencePiece(const GgufFile& file) {
   if (file.Has("tokenizer.ggml.precompiled_charsmap")) {
     return Unimplemented("{}: tokenizer.ggml.precompiled_charsmap", file.path());
@@ -141,12 +155,13 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeSentencePiece(const GgufFile& fil
   BITDIAL_ASSIGN_OR_RETURN(const std::optional<int32_t> unknown,
                            ReadId(file, "unknown", tokens.texts.size()));
   std::vector<SentencePieceModel::Piece> pieces;
-  std::vector<AddedToken> added;
   for (size_t i = 0; i < tokens.texts.size(); ++i) {
     Type type = static_cast<Type>(tokens.types[i]);
     if (type == Type::kUnknown) type = Type::kControl;
     if (static_cast<int32_t>(i) == unknown.value_or(0)) type = Type::kUnknown;
-    pieces.push_back({std::string(tokens.texts[i]), scores[i], type});
+    const bool has_spaces = type == Type::kUserDefined;
+    pieces.push_back({has_spaces ? WithSpaceMarks(tokens.texts[i]) : std::string(tokens.texts[i]),
+                      scores[i], type});
   }
   SentencePieceModel::Options options;
   BITDIAL_ASSIGN_OR_RETURN(options.add_dummy_prefix,
@@ -157,7 +172,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeSentencePiece(const GgufFile& fil
   std::string error;
   auto model = SentencePieceModel::FromPieces(pieces, options, &error);
   if (model == nullptr) return DataLoss("{}: tokenizer.ggml.tokens: {}", file.path(), error);
-  return SentencePieceTokenizer::Make(std::move(model), std::move(added), std::move(frame));
+  return SentencePieceTokenizer::Make(std::move(model), /*added=*/{}, std::move(frame));
 }
 
 }  // namespace

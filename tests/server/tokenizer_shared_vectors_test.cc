@@ -35,7 +35,7 @@ std::vector<int32_t> ParseIds(const std::string& line) {
   return ids;
 }
 
-// Strings from NAME.inp, ids from NAME.out (llama.cpp's format).
+// Strings from NAME.inp, ids from NAME.out (llama.cpp's format), and byte for byte back.
 Tally ExpectGgmlVectors(const Tokenizer& tokenizer, const std::string& name) {
   const auto inputs = testing::SharedData("vectors/ggml-vocab/ggml-vocab-" + name + ".gguf.inp");
   const auto outputs = testing::SharedData("vectors/ggml-vocab/ggml-vocab-" + name + ".gguf.out");
@@ -46,8 +46,10 @@ Tally ExpectGgmlVectors(const Tokenizer& tokenizer, const std::string& name) {
   const std::vector<std::string> lines = SplitBy(ReadText(*outputs), "\n");
   EXPECT_GE(lines.size(), texts.size());
   for (size_t i = 0; i < texts.size() && i < lines.size(); ++i) {
-    EXPECT_EQ(Ids(tokenizer, texts[i], kPlainText), ParseIds(lines[i]))
+    const std::vector<int32_t> ids = Ids(tokenizer, texts[i], kPlainText);
+    EXPECT_EQ(ids, ParseIds(lines[i]))
         << name << " " << i << ": " << ::testing::PrintToString(texts[i]);
+    EXPECT_EQ(tokenizer.Decode(ids), texts[i]) << name << " " << i;
     ++tally.run;
   }
   EXPECT_GT(tally.run, 40u);
