@@ -16,7 +16,11 @@ int main(int argc, char** argv) {
       "  bitdial serve OUT                   serve it over gRPC on 127.0.0.1:50051\n"
       "  bitdial client --prompt \"Hello\" --bits 3\n\n"
       "MODEL is a Hugging Face folder, a GGUF file or a quantized folder."};
-  app.set_version_flag("--version", VersionText());
+  bool wants_json = false;  // read before --version acts: flags act in the order they are added
+  CLI::Option* json = app.add_flag("--json", wants_json, "Print the version as JSON");
+  json->needs(app.set_version_flag(
+      "--version", [&wants_json] { return wants_json ? VersionJson() : VersionText(); },
+      "Print version, commit, compiler and backends and exit"));
   app.require_subcommand(1);
   app.footer(
       "Exit codes: 0 done, 1 failed while running, 2 wrong flag or value, 3 file missing or "

@@ -70,7 +70,34 @@ class CliTest(unittest.TestCase):
     def test_version_names_the_build(self):
         result = run("--version")
         self.assertEqual(result.returncode, 0)
-        self.assertRegex(result.stdout, r"bitdial \d+\.\d+\.\d+")
+        self.assertRegex(result.stdout, r"^bitdial \d+\.\d+\.\d+\n"
+                                        r"commit +([0-9a-f]{12}(-dirty)?|unknown)\n"
+                                        r"compiler +\w+ [\d.]+\n"
+                                        r"build +\w+\n"
+                                        r"backends +(\w+, )*cpu_ref(, \w+)*\n"
+                                        r"backend +\w+\n$")
+
+    def test_version_json_contract(self):
+        for flags in [("--version", "--json"), ("--json", "--version")]:
+            result = run(*flags)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            out = json.loads(result.stdout)
+            self.assertEqual(list(out), ["version", "commit", "compiler", "build_type", "backends", "backend"])
+            self.assertIn(f"bitdial {out['version']}\n", run("--version").stdout)
+            self.assertEqual(out["backend"], json.loads(run("doctor", "--json").stdout)["backend"])
+            kernels = json.loads(run("doctor", "--kernels", "--json").stdout)["kernels"]
+            self.assertEqual(set(out["backends"]), {kernel["backend"] for kernel in kernels})
+        self.expect_failure(run("--json"), EXIT_USAGE, "--version")
+        self.expect_failure(run("--json", "doctor"), EXIT_USAGE, "--version")
+
+    def test_version_survives_a_wrong_backend(self):
+        wrong = {"BITDIAL_FORCE_BACKEND": "cpu_mmx"}
+        result = run("--version", env=wrong)
+        self.assertEqual(result.returncode, 0)
+        self.assertIn("cpu_mmx", result.stdout)
+        out = json.loads(run("--version", "--json", env=wrong).stdout)
+        self.assertIsNone(out["backend"])
+        self.assertIn("cpu_mmx", out["backend_error"])
 
     def test_generate_json_contract(self):
         out = self.generate_json(self.quantized, "--bits", "3")
