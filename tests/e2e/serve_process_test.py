@@ -215,5 +215,32 @@ class Refusals(unittest.TestCase):
         self.assertNotIn("secret", "\n".join(server.log))
 
 
+class ExampleConfigs(unittest.TestCase):
+    """configs/*.json as they are, but for the port."""
+
+    def test_each_serves_and_is_in_force(self):
+        paths = sorted((served.SOURCE / "configs").glob("*.json"))
+        self.assertGreaterEqual(len(paths), 3)
+        for path in paths:
+            with self.subTest(path.name):
+                written = json.loads(path.read_text())
+                in_force = json.loads(run(BITDIAL, "serve", "--print-config", "--config", path).stdout)
+                self.assertEqual({key: in_force[key] for key in written}, written)
+                host = written["listen"].rsplit(":", 1)[0]
+                server = Server(BITDIAL, BITS, "--config", str(path), listen=f"{host}:0", context=None)
+                port = server.address.rsplit(":", 1)[1]
+                done = client(f"127.0.0.1:{port}", "--prompt", "the thing", "--max-tokens", 4, "--json", "--ignore-eos")
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual(json.loads(done.stdout)["completion_tokens"], 4)
+                self.assertEqual(server.stop(), 0, server.log)
+                if written["log_format"] == "json":
+                    self.assertTrue(all(json.loads(line)["message"] for line in server.log))
+
+    def test_only_the_containers_listens_beyond_this_machine(self):
+        for path in (served.SOURCE / "configs").glob("*.json"):
+            done = run(BITDIAL, "serve", "--check-config", "--config", path, "--listen", "0.0.0.0:50051")
+            self.assertEqual(done.returncode, 0 if path.name == "container.json" else 2, f"{path.name}: {done.stderr}")
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)

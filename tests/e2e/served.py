@@ -29,10 +29,12 @@ def make_model(bitdial, folder):
 
 
 class Server:
-    """Started on a free port; `log` collects stderr."""
+    """Started on a free port; `log` collects stderr. context None: what the config or the model says."""
 
-    def __init__(self, bitdial, model, *flags):
-        command = [str(bitdial), "serve", str(model), "--listen", "127.0.0.1:0", "--max-context", str(CONTEXT), *flags]
+    def __init__(self, bitdial, model, *flags, listen="127.0.0.1:0", context=CONTEXT):
+        command = [str(bitdial), "serve", str(model), "--listen", listen, *flags]
+        if context is not None:
+            command += ["--max-context", str(context)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.log = []
         self._reader = threading.Thread(target=self._read_log, daemon=True)

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -139,11 +140,16 @@ TEST(ConfigKeys, DefaultsLieInTheirOwnRanges) {
   }
 }
 
-// docs/configuration.md has one table row per key: | `name` | default | range | meaning |.
-TEST(ConfigKeys, AreAllDocumentedWithTheirDefaultsAndRanges) {
-  std::ifstream file(std::string(BITDIAL_SOURCE_DIR) + "/docs/configuration.md");
+std::string ConfigurationPage() {
+  std::ifstream file(BITDIAL_SOURCE_DIR "/docs/configuration.md");
   std::stringstream text;
   text << file.rdbuf();
+  return text.str();
+}
+
+// docs/configuration.md has one table row per key: | `name` | default | range | meaning |.
+TEST(ConfigKeys, AreAllDocumentedWithTheirDefaultsAndRanges) {
+  const std::string page = ConfigurationPage();
   ServerConfig config;
   for (const ConfigKey& key : ConfigKeys()) {
     const ConfigSlot slot = key.slot(config);
@@ -161,19 +167,25 @@ TEST(ConfigKeys, AreAllDocumentedWithTheirDefaultsAndRanges) {
         range += (range.empty() ? "`" : ", `") + choice + "`";
       if (key.choices.empty()) range = "text";
     }
-    EXPECT_THAT(text.str(), HasSubstr(fmt::format("| `{}` | {} | {} | {} |", key.name, value, range,
-                                                  key.meaning)));
+    EXPECT_THAT(page, HasSubstr(fmt::format("| `{}` | {} | {} | {} |", key.name, value, range,
+                                            key.meaning)));
   }
 }
 
-// The example configs are what the server takes.
+// The example configs are what the server takes, each says what it is for, and the page lists it.
+// tests/e2e starts them.
 TEST(ConfigFiles, ExamplesLoad) {
-  const absl::StatusOr<ServerConfig> config =
-      LoadConfig({.file = std::string(BITDIAL_SOURCE_DIR) + "/configs/cpu.json",
-                  .getenv = nullptr,
-                  .flags = {}});
-  ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_FALSE(config->about.empty());
+  int num_files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(BITDIAL_SOURCE_DIR "/configs")) {
+    const absl::StatusOr<ServerConfig> config =
+        LoadConfig({.file = entry.path().string(), .getenv = nullptr, .flags = {}});
+    ASSERT_TRUE(config.ok()) << config.status();
+    EXPECT_FALSE(config->about.empty()) << entry.path();
+    EXPECT_THAT(ConfigurationPage(),
+                HasSubstr("](../configs/" + entry.path().filename().string() + ")"));
+    ++num_files;
+  }
+  EXPECT_GE(num_files, 3);
 }
 
 }  // namespace
