@@ -22,6 +22,7 @@ readonly PACKAGES=(
   nlohmann-json3-dev libspdlog-dev libfmt-dev libcli11-dev libpcre2-dev
   libgtest-dev libgmock-dev libbenchmark-dev
   python3 python3-venv python3-pip
+  file  # cpack asks it which files need libraries
 )
 readonly NICE_TO_HAVE=(ccache)  # never an error
 

@@ -34,7 +34,7 @@ def skipped_tests(text):
             in_reason = True
         elif match := UNITTEST_SKIP.match(line):
             # Python 3.11 writes the method into the parentheses, earlier ones do not.
-            yield match[2] if match[2].endswith(match[1]) else f"{match[2]}.{match[1]}", match[3]
+            yield match[2] if match[2].endswith(match[1]) else f"{match[2]}.{match[1]}", match[3].removeprefix("SKIPPED: ")
         elif in_reason and line.strip():
             reason.append(line.strip().removeprefix("SKIPPED: "))
         elif line.startswith("SKIPPED: ") and not in_case:

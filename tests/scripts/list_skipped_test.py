@@ -22,6 +22,7 @@ SKIPPED: gpt2 vectors needs shared data
 [  SKIPPED ] Bpe.Vectors
 2/2 Test: client_test
 test_cancel (client_test.ClientTest.test_cancel) ... skipped 'no grpcio'
+setUpClass (client_test.OtherTest) ... skipped 'SKIPPED: the other test needs a tool'
 test_ok (client_test.ClientTest.test_ok) ... ok
 SKIPPED: half of it, no GPU
 """
@@ -32,6 +33,7 @@ class ListSkippedTest(unittest.TestCase):
         self.assertEqual(list(list_skipped.skipped_tests(LOG)), [
             ("Bpe.Vectors", "gpt2 vectors needs shared data"),
             ("client_test.ClientTest.test_cancel", "no grpcio"),
+            ("client_test.OtherTest.setUpClass", "the other test needs a tool"),
             ("client_test", "half of it, no GPU")])
 
 
