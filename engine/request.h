@@ -71,6 +71,9 @@ enum class FinishReason {
   kError,      // status says why; the neighbours are unaffected
 };
 
+// "eos", "stop", "length", "cancelled", "deadline", "error": in JSON and in the log.
+const char* Name(FinishReason reason);
+
 struct FinishEvent {
   FinishReason reason = FinishReason::kError;
   absl::Status status;  // OK for kEos, kStopToken, kLength

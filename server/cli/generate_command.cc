@@ -31,24 +31,6 @@ struct Generation {
   engine::FinishEvent finish;
 };
 
-const char* Name(engine::FinishReason reason) {
-  switch (reason) {
-    case engine::FinishReason::kEos:
-      return "eos";
-    case engine::FinishReason::kStopToken:
-      return "stop";
-    case engine::FinishReason::kLength:
-      return "length";
-    case engine::FinishReason::kCancelled:
-      return "cancelled";
-    case engine::FinishReason::kDeadline:
-      return "deadline";
-    case engine::FinishReason::kError:
-      return "error";
-  }
-  return "?";
-}
-
 absl::StatusOr<std::vector<int32_t>> PromptIds(const ServedModel& model,
                                                const GenerateOptions& options) {
   if (options.is_chat)

@@ -42,24 +42,6 @@ bool IsEmpty(const v1::GenerateResponse& message) {
          message.prompt_logprobs().empty();
 }
 
-const char* Name(engine::FinishReason reason) {
-  switch (reason) {
-    case engine::FinishReason::kEos:
-      return "eos";
-    case engine::FinishReason::kStopToken:
-      return "stop token";
-    case engine::FinishReason::kLength:
-      return "length";
-    case engine::FinishReason::kCancelled:
-      return "cancelled";
-    case engine::FinishReason::kDeadline:
-      return "deadline";
-    case engine::FinishReason::kError:
-      return "error";
-  }
-  return "?";
-}
-
 }  // namespace
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamCall::Start(const Server& server, Method method,
