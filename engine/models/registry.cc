@@ -28,8 +28,8 @@ absl::StatusOr<std::unique_ptr<DecoderModel>> LoadModel(WeightLoader& loader,
   BITDIAL_ASSIGN_OR_RETURN(const std::vector<std::string> architectures,
                            config.GetStringListOr("architectures"));
   if (architectures.size() != 1) {
-    return InvalidArgument("{}: \"architectures\" holds {} names, expected one", config.what(),
-                           architectures.size());
+    return DataLoss("{}: \"architectures\" holds {} names, expected one", config.what(),
+                    architectures.size());
   }
   std::string known;
   for (const Family& family : kFamilies) {

@@ -88,16 +88,19 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& 
         "file",
         path);
   }
-  return std::filesystem::is_directory(status) ? HfCheckpoint::Open(path)
-                                               : GgufCheckpoint::Open(path);
+  auto checkpoint = std::filesystem::is_directory(status) ? HfCheckpoint::Open(path)
+                                                          : GgufCheckpoint::Open(path);
+  if (absl::IsInvalidArgument(checkpoint.status()))  // a value of the file, not one of the caller
+    return absl::DataLossError(checkpoint.status().message());
+  return checkpoint;
 }
 
-bool Checkpoint::Has(const std::string& name) const {
+const TensorInfo* Checkpoint::Find(const std::string& name) const {
   const std::vector<TensorInfo>& all = tensors();
   const auto found = std::lower_bound(
       all.begin(), all.end(), name,
       [](const TensorInfo& info, const std::string& key) { return info.name < key; });
-  return found != all.end() && found->name == name;
+  return found != all.end() && found->name == name ? &*found : nullptr;
 }
 
 absl::Status Checkpoint::NoSuchTensor(const std::string& name) const {

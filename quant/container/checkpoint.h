@@ -46,8 +46,8 @@ class Checkpoint {
   // A folder with config.json, or a .gguf file. Files are mapped, not read. Everything that can be checked without
   // touching weight bytes is: header syntax, offsets, sizes, alignment, duplicate names, missing shards.
   // Errors  NOT_FOUND no such path, shard or config.json (says what was looked for)
-  //         DATA_LOSS truncated or malformed (file, offset, got, expected)
-  //         INVALID_ARGUMENT config.json: a value of the wrong type or range, no "architectures"
+  //         DATA_LOSS truncated or malformed (file, offset, got, expected); a value of config.json or
+  //         generation_config.json of the wrong type or range (file, key)
   //         UNIMPLEMENTED a tensor type, GGUF architecture or foreign quantization we do not read (names it)
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& path);
 
@@ -65,7 +65,8 @@ class Checkpoint {
 
   // Every tensor, sorted by name, under Hugging Face names.
   virtual const std::vector<TensorInfo>& tensors() const = 0;
-  bool Has(const std::string& name) const;
+  const TensorInfo* Find(const std::string& name) const;  // nullptr: there is none
+  bool Has(const std::string& name) const { return Find(name) != nullptr; }
 
   // A dense tensor. Errors NOT_FOUND (names the nearest existing ones), RESOURCE_EXHAUSTED.
   virtual absl::StatusOr<DenseTensor> ReadDense(const std::string& name) const = 0;

@@ -50,8 +50,8 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> GgufCheckpoint::FromFile(
   checkpoint->gguf_ = std::move(gguf);
   const GgufFile& file = *checkpoint->gguf_;
   BITDIAL_ASSIGN_OR_RETURN(const GgufLlamaShape shape, ReadGgufLlamaShape(file));
-  BITDIAL_RETURN_IF_ERROR(checkpoint->PlaceTensors(shape.num_layers, shape.num_heads,
-                                                   shape.num_kv_heads, shape.head_dim));
+  BITDIAL_RETURN_IF_ERROR(
+      checkpoint->PlaceTensors(shape.num_heads, shape.num_kv_heads, shape.head_dim));
   BITDIAL_ASSIGN_OR_RETURN(checkpoint->config_, MakeHfConfig(file, shape));
   const int64_t vocab_size = checkpoint->config_["vocab_size"].get<int64_t>();
   BITDIAL_ASSIGN_OR_RETURN(checkpoint->generation_config_,
@@ -59,16 +59,15 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> GgufCheckpoint::FromFile(
   return checkpoint;
 }
 
-absl::Status GgufCheckpoint::PlaceTensors(int64_t num_layers, int64_t num_heads,
-                                          int64_t num_kv_heads, int64_t head_dim) {
+absl::Status GgufCheckpoint::PlaceTensors(int64_t num_heads, int64_t num_kv_heads,
+                                          int64_t head_dim) {
   for (const GgufTensor& tensor : gguf_->tensors()) {
     if (tensor.name == "rope_freqs.weight") continue;  // part of the config
-    const std::optional<std::string> name = HfTensorName(tensor.name, num_layers);
+    const std::optional<std::string> name = HfTensorName(tensor.name);
     if (!name.has_value()) {
       return Unimplemented(
-          "{}: tensor \"{}\" is none of a Llama with {} layers, and leaving it out would change "
-          "the model",
-          path_, tensor.name, num_layers);
+          "{}: tensor \"{}\" is none of a Llama, and leaving it out would change the model", path_,
+          tensor.name);
     }
     int64_t heads = 0;
     if (name->find(".q_proj.") != std::string::npos) heads = num_heads;

@@ -30,8 +30,7 @@ class GgufCheckpoint final : public Checkpoint {
         num_permuted_heads;  // q and k projections: heads whose rows llama.cpp reordered; else 0
   };
 
-  absl::Status PlaceTensors(int64_t num_layers, int64_t num_heads, int64_t num_kv_heads,
-                            int64_t head_dim);
+  absl::Status PlaceTensors(int64_t num_heads, int64_t num_kv_heads, int64_t head_dim);
 
   std::unique_ptr<GgufFile> gguf_;
   std::map<std::string, Location> locations_;  // by Hugging Face name

@@ -137,7 +137,7 @@ absl::StatusOr<Json> MakeRopeScaling(const GgufFile& gguf, const GgufLlamaShape&
 
 }  // namespace
 
-std::optional<std::string> HfTensorName(std::string_view gguf_name, int64_t num_layers) {
+std::optional<std::string> HfTensorName(std::string_view gguf_name) {
   for (const auto& [gguf, hf] : kModelTensors) {
     if (gguf_name == gguf) return std::string(hf);
   }
@@ -148,8 +148,7 @@ std::optional<std::string> HfTensorName(std::string_view gguf_name, int64_t num_
   const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), layer);
   const std::string_view digits = rest.substr(0, static_cast<size_t>(end - rest.data()));
   // The number is written one way only, else two tensors could have one name.
-  if (error != std::errc() || layer < 0 || layer >= num_layers || digits != std::to_string(layer))
-    return std::nullopt;
+  if (error != std::errc() || layer < 0 || digits != std::to_string(layer)) return std::nullopt;
   if (digits.size() == rest.size() || rest[digits.size()] != '.') return std::nullopt;
   const std::optional<std::string> name = LayerTensorName(rest.substr(digits.size() + 1));
   if (!name.has_value()) return std::nullopt;

@@ -25,9 +25,9 @@ struct GgufLlamaShape {
 };
 
 // "blk.3.attn_q.weight" -> "model.layers.3.self_attn.q_proj.weight"; nullopt for a name that is no
-// tensor of a Llama with num_layers layers ("rope_freqs.weight" among them: it is part of the
+// tensor of a Llama, however many layers it has ("rope_freqs.weight" among them: it is part of the
 // config).
-std::optional<std::string> HfTensorName(std::string_view gguf_name, int64_t num_layers);
+std::optional<std::string> HfTensorName(std::string_view gguf_name);
 
 // Errors  UNIMPLEMENTED another architecture, or a Llama variant that would compute something else
 // (says which key);

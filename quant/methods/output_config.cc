@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <map>
 
+#include "quant/container/leftovers.h"
+
 namespace bitdial::quant {
 namespace {
 

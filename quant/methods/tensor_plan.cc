@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "quant/container/leftovers.h"
+
 namespace bitdial::quant {
 namespace {
 
@@ -129,13 +131,6 @@ std::string TensorPlan::Prefix() const {
   return EndsWith(name, kWeightSuffix) ? name.substr(0, name.size() - kWeightSuffix.size()) : name;
 }
 
-const std::vector<std::string>& LinearModules() {
-  static const std::vector<std::string> modules = {
-      "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-      "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
-  return modules;
-}
-
 bool MatchesGlob(const std::string& pattern, const std::string& name) {
   // Iterative with one point of return, the last star: linear in pattern * name at worst, no
   // recursion.
@@ -197,6 +192,7 @@ absl::StatusOr<QuantizePlan> PlanTensors(const Checkpoint& source, const Quantiz
     return FailedPrecondition("{}: is quantized already; quantize the dense model it was made from",
                               source.path());
   }
+  BITDIAL_RETURN_IF_ERROR(RefuseLeftovers(source));
   const Json& config = source.config();
   const auto tie = config.find("tie_word_embeddings");
   const bool is_tied = tie != config.end() && tie->is_boolean() && tie->get<bool>();

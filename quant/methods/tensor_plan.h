@@ -33,10 +33,6 @@ absl::StatusOr<QuantizePlan> PlanTensors(const Checkpoint& source, const Quantiz
 // The tensors of the output in the order they are written.
 std::vector<TensorDeclaration> Declare(const std::vector<TensorPlan>& plans);
 
-// The linears of a decoder layer that are quantized, as config.json lists them
-// ("self_attn.q_proj").
-const std::vector<std::string>& LinearModules();
-
 // True when `name` fits `pattern`; * stands for any text, ? for one character.
 bool MatchesGlob(const std::string& pattern, const std::string& name);
 

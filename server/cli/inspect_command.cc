@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "quant/container/checkpoint.h"
+#include "quant/container/leftovers.h"
 #include "server/cli/command.h"
 #include "server/cli/json_text.h"
 #include "server/cli/text_table.h"
@@ -44,6 +45,12 @@ nlohmann::ordered_json Describe(const quant::Checkpoint& checkpoint) {
     num_bytes += static_cast<int64_t>(tensor.num_bytes);
   json["num_tensors"] = checkpoint.tensors().size();
   json["tensor_bytes"] = num_bytes;
+  const auto leftovers = quant::FindLeftovers(checkpoint);
+  if (leftovers.ok()) {
+    json["leftover_tensors"] = *leftovers;
+  } else {
+    json["leftover_tensors"] = {{"error", std::string(leftovers.status().message())}};
+  }
   const auto tokenizer = Tokenizer::Load(checkpoint.tokenizer_path());
   if (tokenizer.ok()) {
     json["tokenizer"] = {{"kind", (*tokenizer)->kind()},
@@ -64,6 +71,9 @@ void PrintText(const nlohmann::ordered_json& json, const quant::Checkpoint& chec
   fmt::print("quantization  {}\ntokenizer     {}\ntensors       {} in {}\n",
              JsonText(json["quantization"]), JsonText(json["tokenizer"]),
              JsonText(json["num_tensors"]), HumanBytes(json["tensor_bytes"].get<int64_t>()));
+  if (!json["leftover_tensors"].empty())
+    fmt::print("leftovers     {} (tensors that a model of this config does not read)\n",
+               JsonText(json["leftover_tensors"]));
   if (!lists_tensors) return;
   TextTable table({"tensor", "type", "shape", "bytes"});
   for (const quant::TensorInfo& tensor : checkpoint.tensors()) {

@@ -266,12 +266,50 @@ class CliTest(unittest.TestCase):
             ("type", {"hidden_size": "64"}, EXIT_BAD_FILE, "hidden_size"),
             ("float", {"num_hidden_layers": 1.5}, EXIT_BAD_FILE, "num_hidden_layers"),
             ("layers", {"num_hidden_layers": 3}, EXIT_BAD_FILE, "model.layers.2"),
+            ("architectures", {"architectures": "LlamaForCausalLM"}, EXIT_BAD_FILE, "architectures"),
             ("rope", {"rope_scaling": {"type": "yarn", "factor": 2.0}}, EXIT_UNSUPPORTED, "yarn"),
             ("vocab", {"vocab_size": 300}, EXIT_BAD_FILE, "embed_tokens"),
         ]:
             with self.subTest(name):
                 result = run("generate", self.edit_config("config_" + name, **changes), "--prompt", "x")
                 self.expect_failure(result, code, word)
+
+    def test_leftover_tensors_are_refused(self):
+        text = self.folder / "leftovers.txt"
+        text.write_text("the thing in the other house " * 20)
+        dense = self.edit_config("leftovers", num_hidden_layers=1)
+        quantized = self.copy_of(self.quantized, "leftovers_quantized")
+        config = json.loads((quantized / "config.json").read_text())
+        (quantized / "config.json").write_text(json.dumps(dict(config, num_hidden_layers=1)))
+        for model in [dense, quantized]:
+            for command in [["generate", model, "--prompt", "x"], ["eval", model, "--perplexity", text],
+                            ["bench", "engine", model], ["serve", model, "--listen", "127.0.0.1:0"]]:
+                with self.subTest(command=command[0]):
+                    self.expect_failure(run(*command), EXIT_BAD_FILE, str(model), '"model.layers.1.')
+            leftovers = json.loads(run("inspect", model, "--json").stdout)["leftover_tensors"]
+            self.assertTrue(leftovers and all(name.startswith("model.layers.1.") for name in leftovers))
+            self.assertIn("leftovers", run("inspect", model).stdout)
+        out = self.folder / "from_leftovers"
+        self.expect_failure(run("quantize", dense, "-o", out), EXIT_BAD_FILE, "9 of", '"model.layers.1.')
+        self.assertFalse(out.exists())
+        self.assertEqual(json.loads(run("inspect", self.quantized, "--json").stdout)["leftover_tensors"], [])
+
+    def test_leftovers_that_mean_nothing_pass(self):
+        model = self.copy_of(self.dense, "inv_freq")
+        weights = model / "model.safetensors"
+        data = weights.read_bytes()
+        size = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:8 + size])
+        end = len(data) - 8 - size
+        tensor = {"dtype": "F32", "shape": [4], "data_offsets": [end, end + 16]}
+        header["model.layers.0.self_attn.rotary_emb.inv_freq"] = tensor
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        weights.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size:] + bytes(16))
+        self.assertEqual(self.generate_json(model)["token_ids"], self.generate_json(self.dense)["token_ids"])
+        out = self.folder / "from_inv_freq"
+        self.assertEqual(run("quantize", model, "-o", out).returncode, 0)
+        self.generate_json(out)
 
     def test_missing_shard(self):
         model = self.copy_of(self.dense, "sharded")

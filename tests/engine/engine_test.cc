@@ -400,6 +400,7 @@ TEST_F(EngineTest, AConfigThatDoesNotFitTheTensorsIsRefused) {
   refuse("vocab_size", 97, absl::StatusCode::kDataLoss, "model.embed_tokens.weight");
   refuse("intermediate_size", 64, absl::StatusCode::kDataLoss, "model.layers.0.mlp.gate_proj");
   refuse("num_hidden_layers", 3, absl::StatusCode::kNotFound, "model.layers.2.");
+  refuse("num_hidden_layers", 1, absl::StatusCode::kDataLoss, "\"model.layers.1.");
   refuse("attention_bias", true, absl::StatusCode::kNotFound, "self_attn.q_proj.bias");
   refuse("architectures", Json::array({"MambaForCausalLM"}), absl::StatusCode::kUnimplemented,
          "MambaForCausalLM");

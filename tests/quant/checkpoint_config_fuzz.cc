@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "quant/container/checkpoint.h"
+#include "quant/container/leftovers.h"
 #include "quant/container/safetensors_writer.h"
 #include "tests/testing/temp_dir.h"
 
@@ -61,6 +62,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!checkpoint.ok()) return 0;
   for (const TensorInfo& info : (*checkpoint)->tensors()) (void)(*checkpoint)->ReadDense(info.name);
   (void)(*checkpoint)->ReadBcq("l");
+  (void)FindLeftovers(**checkpoint);
   if (const QuantizationInfo* info = (*checkpoint)->quantization(); info != nullptr) {
     if (info->min_bits < 1 || info->max_bits > 8 || info->min_bits > info->max_bits)
       __builtin_trap();

@@ -114,34 +114,34 @@ INSTANTIATE_TEST_SUITE_P(
     All, BadConfigTest,
     ::testing::Values(
         BadConfig{"{", StatusCode::kDataLoss, "malformed JSON"},
-        BadConfig{"[]", StatusCode::kInvalidArgument, "an object"},
-        BadConfig{"{}", StatusCode::kInvalidArgument, "architectures"},
-        BadConfig{R"({"architectures": []})", StatusCode::kInvalidArgument, "architectures"},
-        BadConfig{R"({"architectures": "LlamaForCausalLM"})", StatusCode::kInvalidArgument,
+        BadConfig{"[]", StatusCode::kDataLoss, "an object"},
+        BadConfig{"{}", StatusCode::kDataLoss, "architectures"},
+        BadConfig{R"({"architectures": []})", StatusCode::kDataLoss, "architectures"},
+        BadConfig{R"({"architectures": "LlamaForCausalLM"})", StatusCode::kDataLoss,
                   "an array of strings"},
         BadConfig{R"({"architectures": ["A"], "architectures": ["B"]})", StatusCode::kDataLoss,
                   "there twice"},
         BadConfig{R"({"architectures": ["A"], "quantization_config": {"quant_method": "gptq"}})",
                   StatusCode::kUnimplemented, "gptq"},
-        BadConfig{R"({"architectures": ["A"], "anybcq": 4})", StatusCode::kInvalidArgument,
+        BadConfig{R"({"architectures": ["A"], "anybcq": 4})", StatusCode::kDataLoss,
                   "an object"},
-        BadConfig{R"({"architectures": ["A"], "anybcq": {}})", StatusCode::kInvalidArgument,
+        BadConfig{R"({"architectures": ["A"], "anybcq": {}})", StatusCode::kDataLoss,
                   "seed_precision"},
         BadConfig{
             R"({"architectures": ["A"], "anybcq": {"seed_precision": 0, "parent_precision": 4, "group_size": 32}})",
-            StatusCode::kInvalidArgument, "seed_precision"},
+            StatusCode::kDataLoss, "seed_precision"},
         BadConfig{
             R"({"architectures": ["A"], "anybcq": {"seed_precision": 4, "parent_precision": 2, "group_size": 32}})",
-            StatusCode::kInvalidArgument, "parent_precision"},
+            StatusCode::kDataLoss, "parent_precision"},
         BadConfig{
             R"({"architectures": ["A"], "anybcq": {"seed_precision": 2, "parent_precision": 9, "group_size": 32}})",
-            StatusCode::kInvalidArgument, "parent_precision"},
+            StatusCode::kDataLoss, "parent_precision"},
         BadConfig{
             R"({"architectures": ["A"], "anybcq": {"seed_precision": 2, "parent_precision": 4, "group_size": 0}})",
-            StatusCode::kInvalidArgument, "group_size"},
+            StatusCode::kDataLoss, "group_size"},
         BadConfig{
             R"({"architectures": ["A"], "anybcq": {"seed_precision": 2, "parent_precision": 4, "group_size": 32, "method": 3}})",
-            StatusCode::kInvalidArgument, "method"}));
+            StatusCode::kDataLoss, "method"}));
 
 TEST(CheckpointOpenTest, RefusesABrokenGenerationConfig) {
   const TempDir dir;
@@ -150,7 +150,7 @@ TEST(CheckpointOpenTest, RefusesABrokenGenerationConfig) {
   ASSERT_THAT(Checkpoint::Open(dir.path()), IsOk());
   dir.Write("generation_config.json", "[1]");
   EXPECT_THAT(Checkpoint::Open(dir.path()),
-              StatusIs(StatusCode::kInvalidArgument, HasSubstr("generation_config.json")));
+              StatusIs(StatusCode::kDataLoss, HasSubstr("generation_config.json")));
 }
 
 TEST(CheckpointOpenTest, SuggestsNearNames) {
@@ -231,7 +231,7 @@ TEST_F(ShardedTest, RefusesWhatDoesNotFit) {
               StatusIs(StatusCode::kDataLoss, HasSubstr("weight_map")));
   dir_.Write("model.safetensors.index.json", R"({"weight_map": []})");
   EXPECT_THAT(Checkpoint::Open(dir_.path()),
-              StatusIs(StatusCode::kInvalidArgument, HasSubstr("weight_map")));
+              StatusIs(StatusCode::kDataLoss, HasSubstr("weight_map")));
 }
 
 // A checkpoint that an independent script wrote to the published layout, q_bias filled with NaN.

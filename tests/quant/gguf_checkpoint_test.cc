@@ -11,6 +11,7 @@
 
 #include "quant/container/checkpoint.h"
 #include "quant/container/gguf_llama.h"
+#include "quant/container/leftovers.h"
 #include "quant/container/safetensors_file.h"
 #include "tests/testing/gguf_builder.h"
 #include "tests/testing/status_matchers.h"
@@ -175,9 +176,9 @@ TEST(GgufCheckpointTest, RefusesTensorsItCannotPlace) {
     return Open(SmallModel().AddTensor(name, dims, 0, zeros));
   };
   EXPECT_THAT(with("blk.0.attn_q.weight", {4, 4}), IsOk());
-  for (const char* name : {"blk.0.ffn_gate_inp.weight", "blk.1.attn_q.weight",
-                           "blk.00.attn_q.weight", "blk.-1.attn_q.weight", "blk..attn_q.weight",
-                           "blk.0attn_q.weight", "blk.0.attn_q.scale", "blk.0", "something"}) {
+  for (const char* name :
+       {"blk.0.ffn_gate_inp.weight", "blk.00.attn_q.weight", "blk.-1.attn_q.weight",
+        "blk..attn_q.weight", "blk.0attn_q.weight", "blk.0.attn_q.scale", "blk.0", "something"}) {
     EXPECT_THAT(with(name, {4, 4}), StatusIs(StatusCode::kUnimplemented, HasSubstr(name))) << name;
   }
   EXPECT_THAT(with("blk.0.attn_q.weight", {4, 2}),
@@ -189,6 +190,16 @@ TEST(GgufCheckpointTest, RefusesTensorsItCannotPlace) {
   EXPECT_THAT(Open(SmallModel().AddTensor("blk.0.ffn_up.bias", {32}, 8, std::string(34, '\0'))),
               StatusIs(StatusCode::kUnimplemented,
                        AllOf(HasSubstr("blk.0.ffn_up.bias"), HasSubstr("Q8_0"))));
+}
+
+TEST(GgufCheckpointTest, LayersBeyondTheBlockCountAreLeftovers) {
+  const auto checkpoint =
+      Open(SmallModel().AddTensor("blk.1.attn_q.weight", {4, 4}, 0, std::string(64, '\0')));
+  ASSERT_THAT(checkpoint, IsOk());
+  EXPECT_THAT(RefuseLeftovers(**checkpoint),
+              StatusIs(StatusCode::kDataLoss, HasSubstr("m.gguf: 1 of 2 tensors are not read by "
+                                                        "the model that its config describes, the "
+                                                        "first is \"model.layers.1.self_attn.q")));
 }
 
 TEST(GgufCheckpointTest, RefusesBrokenMetadata) {

@@ -67,7 +67,8 @@ std::string WriteModel(const TempDir& dir, const std::string& name,
       name + "/config.json",
       fmt::format(
           R"({{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 96,
-  "num_hidden_layers": 1, "tie_word_embeddings": {}, "num_attention_heads": 2, "vocab_size": 40}})",
+  "num_hidden_layers": 1, "tie_word_embeddings": {}, "num_attention_heads": 2, "attention_bias": true,
+  "vocab_size": 40}})",
           is_tied));
   dir.Write(name + "/tokenizer.json", "{\"as\": \"is\"}");
   std::vector<TensorDeclaration> declarations;

@@ -7,6 +7,8 @@
 
 #include "engine/layers/warm_up.h"
 
+#include "quant/container/leftovers.h"
+
 namespace bitdial::engine {
 namespace {
 
@@ -61,6 +63,12 @@ absl::StatusOr<std::unique_ptr<DecoderModel>> LlamaModel::Load(WeightLoader& loa
     return absl::DataLossError(config.status().message());
   }
   BITDIAL_ASSIGN_OR_RETURN(model->config_, std::move(config));
+  // What needs no weights comes first: reading them can take minutes.
+  BITDIAL_RETURN_IF_ERROR(quant::RefuseLeftovers(checkpoint));
+  if (options.max_context > model->config_.max_positions) {
+    return InvalidArgument("max_context {} is over the model's max_position_embeddings, {}",
+                           options.max_context, model->config_.max_positions);
+  }
   BITDIAL_ASSIGN_OR_RETURN(model->weights_, LoadLlamaWeights(loader, model->config_));
   model->all_layers_.resize(model->weights_.layers.size());
   std::iota(model->all_layers_.begin(), model->all_layers_.end(), 0);
@@ -203,10 +211,6 @@ absl::Status LlamaModel::ResolveKernels(WeightLoader& loader, const ModelOptions
 
 absl::Status LlamaModel::FillInfo(const WeightLoader& loader, const ModelOptions& options) {
   constexpr int64_t kDefaultMaxContext = 8192;  // what fits most machines; more is one flag away
-  if (options.max_context > config_.max_positions) {
-    return InvalidArgument("max_context {} is over the model's max_position_embeddings {}",
-                           options.max_context, config_.max_positions);
-  }
   kv_shape_ = {.num_layers = config_.num_layers,
                .num_kv_heads = config_.num_kv_heads,
                .head_dim = config_.head_dim,
