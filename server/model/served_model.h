@@ -8,6 +8,7 @@
 
 #include "engine/engine.h"
 #include "quant/container/checkpoint.h"
+#include "server/model/sampling_defaults.h"
 #include "server/tokenizer/chat_template.h"
 #include "server/tokenizer/tokenizer.h"
 
@@ -19,6 +20,7 @@ struct ServedModel {
   std::unique_ptr<quant::Checkpoint> checkpoint;
   std::unique_ptr<Tokenizer> tokenizer;
   ChatTemplate chat_template;
+  SamplingDefaults sampling_defaults;
   std::unique_ptr<engine::Engine> engine;
 
   std::string quantization_method() const;  // "anybcq", ..., or "dense"
@@ -26,7 +28,7 @@ struct ServedModel {
 
 // Opens, loads and warms up. options.sampled_vocab_size and extra_eos_ids are set from the tokenizer; kernels come
 // from BITDIAL_FORCE_BACKEND or the best the machine has for these numerics. Errors  those of
-// Checkpoint::Open, Tokenizer::Load, KernelTable::Create and Engine::Create.
+// Checkpoint::Open, ReadSamplingDefaults, Tokenizer::Load, KernelTable::Create and Engine::Create.
 absl::StatusOr<ServedModel> LoadServedModel(const std::string& path, engine::EngineOptions options,
                                             kernels::Numerics numerics);
 

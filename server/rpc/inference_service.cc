@@ -56,10 +56,8 @@ InferenceService::InferenceService(const ServerConfig& config)
 InferenceService::Serving::Serving(const ServedModel& served, const RequestLimits& limits,
                                    WriterThread& writer, size_t max_unread_tokens)
     : model(served),
-      defaults(SamplingDefaults::FromGenerationConfig(served.checkpoint->generation_config())),
-      context{served.name,       served.engine->model(),
-              *served.tokenizer, served.chat_template,
-              defaults,          limits},
+      context{served.name,          served.engine->model(),   *served.tokenizer,
+              served.chat_template, served.sampling_defaults, limits},
       call_server{*served.engine, *served.tokenizer, writer, max_unread_tokens} {}
 
 void InferenceService::Serve(const ServedModel& model) {

@@ -59,7 +59,6 @@ class InferenceService final : public RawInferenceService {
     Serving(const ServedModel& served, const RequestLimits& limits, WriterThread& writer,
             size_t max_unread_tokens);
     const ServedModel& model;
-    const SamplingDefaults defaults;
     const RequestContext context;
     const StreamCall::Server call_server;
   };

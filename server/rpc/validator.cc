@@ -304,28 +304,7 @@ void ReadMessages(const v1::ChatRequest& wire, const RequestContext& context,
   }
 }
 
-// A number of the file if it lies in [min, max], else the fallback.
-double NumberOr(const Json& json, const char* key, double fallback, double min, double max) {
-  const auto found = json.find(key);
-  if (found == json.end() || !found->is_number()) return fallback;
-  const double value = found->get<double>();
-  return value >= min && value <= max ? value : fallback;
-}
-
 }  // namespace
-
-SamplingDefaults SamplingDefaults::FromGenerationConfig(const Json& generation_config) {
-  SamplingDefaults defaults;
-  if (!generation_config.is_object()) return defaults;
-  constexpr double kTiny = 1e-6;  // top_p and repetition_penalty are above 0
-  defaults.temperature = static_cast<float>(NumberOr(generation_config, "temperature", 1, 0, 100));
-  defaults.top_k = static_cast<int32_t>(NumberOr(generation_config, "top_k", 0, 0, 1 << 20));
-  defaults.top_p = static_cast<float>(NumberOr(generation_config, "top_p", 1, kTiny, 1));
-  defaults.min_p = static_cast<float>(NumberOr(generation_config, "min_p", 0, 0, 1));
-  defaults.repetition_penalty =
-      static_cast<float>(NumberOr(generation_config, "repetition_penalty", 1, kTiny, 100));
-  return defaults;
-}
 
 absl::Status CheckModelName(bool has_model, const std::string& model,
                             const RequestContext& context) {

@@ -11,24 +11,11 @@
 #include "engine/engine.h"
 #include "kernels/core/status.h"
 #include "server/config/config.h"
+#include "server/model/sampling_defaults.h"
 #include "server/tokenizer/chat_template.h"
 #include "server/tokenizer/tokenizer.h"
 
 namespace bitdial::server {
-
-// What a sampling field means when the request leaves it out: the model's generation_config where
-// that has a usable value, else the proto's default.
-struct SamplingDefaults {
-  float temperature = 1.0f;
-  int32_t top_k = 0;
-  float top_p = 1.0f;
-  float min_p = 0.0f;
-  float repetition_penalty = 1.0f;
-
-  // Reads generation_config.json. Absent, wrong-typed or out-of-range values keep the default: a
-  // file that every other program takes must not stop the server.
-  static SamplingDefaults FromGenerationConfig(const Json& generation_config);
-};
 
 // What a request is held against. References live as long as the model is served.
 struct RequestContext {

@@ -210,6 +210,16 @@ class CliTest(unittest.TestCase):
         self.expect_failure(run("inspect", empty), EXIT_BAD_FILE, "config.json")
         self.expect_failure(run("eval", self.dense, "--perplexity", self.folder / "no.txt"), EXIT_BAD_FILE, "no.txt")
 
+    def test_generation_config_that_is_wrong(self):
+        for name, text, word in [("range", '{"temperature": -1}', "temperature"), ("type", '{"top_p": "x"}', "top_p"),
+                                 ("bool", '{"do_sample": 1}', "do_sample"),
+                                 ("eos", '{"eos_token_id": "x"}', "eos_token_id"),
+                                 ("array", "[1]", "an object"), ("syntax", "{", "malformed JSON")]:
+            model = self.copy_of(self.quantized, "generation_" + name)
+            (model / "generation_config.json").write_text(text)
+            with self.subTest(name):
+                self.expect_failure(run("generate", model, "--prompt", "x"), EXIT_BAD_FILE, "generation_config", word)
+
     def test_damaged_files(self):
         for name, damage in {
             "truncated": lambda data: data[: len(data) // 2],

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """`bitdial serve` and `bitdial client` as processes: ready line, signals, exit codes, messages. Run by ctest."""
 import json
+import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -113,6 +115,20 @@ class WithServer(unittest.TestCase):
 
 
 class Signals(unittest.TestCase):
+class GenerationConfig(unittest.TestCase):
+    def test_do_sample_decides_the_default_temperature(self):
+        """Seeds change nothing in a greedy answer, and do change one at temperature 1."""
+        for text, is_greedy in (('{"do_sample": false, "temperature": 1.0}', True), ('{"do_sample": true}', False)):
+            model = pathlib.Path(FOLDER.name) / f"sampling_{is_greedy}"
+            shutil.copytree(BITS, model)
+            (model / "generation_config.json").write_text(text)
+            server = Server(BITDIAL, model)
+            flags = ("--prompt", "x", "--max-tokens", 20, "--json", "--ignore-eos", "--seed")
+            ids = [json.loads(client(server, *flags, seed).stdout)["token_ids"] for seed in (1, 2)]
+            self.assertEqual(server.stop(), 0)
+            self.assertEqual(ids[0] == ids[1], is_greedy)
+
+
     def test_sigterm_and_sigint_exit_0_when_idle(self):
         for number in (signal.SIGTERM, signal.SIGINT):
             server = Server(BITDIAL, BITS)

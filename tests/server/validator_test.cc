@@ -367,17 +367,6 @@ TEST_F(ValidatorTest, DetokenizeChecksIdsAndTheirCount) {
               HasSubstr("2 ids; at most 1"));
 }
 
-TEST(SamplingDefaults, ComeFromTheModelWhereUsable) {
-  const SamplingDefaults defaults = SamplingDefaults::FromGenerationConfig(Json::parse(
-      R"({"temperature": 0.6, "top_p": 0.9, "top_k": 50, "min_p": "x", "repetition_penalty": 0})"));
-  EXPECT_EQ(defaults.temperature, 0.6f);
-  EXPECT_EQ(defaults.top_p, 0.9f);
-  EXPECT_EQ(defaults.top_k, 50);
-  EXPECT_EQ(defaults.min_p, 0.0f);
-  EXPECT_EQ(defaults.repetition_penalty, 1.0f);
-  EXPECT_EQ(SamplingDefaults::FromGenerationConfig(Json()).temperature, 1.0f);
-}
-
 // What the engine is promised, whatever the request was.
 void ExpectWithinContract(const ValidRequest& valid, const engine::ModelInfo& info) {
   const engine::Request& request = valid.request;
