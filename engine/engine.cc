@@ -217,7 +217,7 @@ absl::StatusOr<int32_t> NumKvBlocks(const EngineOptions& options, const DecoderM
     num_blocks = std::min(4 * blocks_per_seq, memory / 4 / shape.BytesPerBlock());
   }
   if (num_blocks < 1) {
-    return InvalidArgument("a KV cache of {} bytes holds no block: {} tokens take {} bytes",
+    return InvalidArgument("kv_cache_bytes {} holds no block: {} tokens take {} bytes",
                            options.kv_cache_bytes, shape.block_tokens, shape.BytesPerBlock());
   }
   // More than every running sequence's whole context is never used.

@@ -60,8 +60,10 @@ class Engine {
  public:
   // Loads weights into kernel layout, checks that every op has a kernel row, allocates the KV cache, runs a warm-up
   // step and starts the engine thread. The checkpoint must outlive the engine (dense weights are mapped views).
-  // Errors  INVALID_ARGUMENT options; UNIMPLEMENTED architecture or shape without a kernel (names the tensor);
-  //         DATA_LOSS weights missing, malformed or not finite (names the tensor); RESOURCE_EXHAUSTED memory.
+  // Errors  INVALID_ARGUMENT options (the message begins with the option's name);
+  //         UNIMPLEMENTED architecture or shape without a kernel (names the tensor);
+  //         DATA_LOSS weights malformed, not finite or not of this model, NOT_FOUND missing (name the tensor);
+  //         RESOURCE_EXHAUSTED memory.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(const quant::Checkpoint& checkpoint,
                                                         const kernels::KernelTable& table,
                                                         const EngineOptions& options);

@@ -78,7 +78,7 @@ absl::StatusOr<Round> RunRound(engine::Engine& engine, const EngineBenchOptions&
 }
 
 absl::Status BenchEngine(const EngineBenchOptions& options) {
-  engine::EngineOptions engine_options = options.engine.ToOptions();
+  BITDIAL_ASSIGN_OR_RETURN(engine::EngineOptions engine_options, options.engine.ToOptions());
   const int max_requests = *std::max_element(options.requests.begin(), options.requests.end());
   // The default KV cache has room for four sequences of max_context; a block holds at most 64
   // tokens.

@@ -4,9 +4,17 @@
 
 namespace bitdial::server {
 
+#include "absl/strings/cord.h"
+
 int ExitCodeOf(const absl::Status& status) {
+namespace {
+
+constexpr char kBadConfigUrl[] = "bitdial/bad_config";
+
+}  // namespace
   switch (status.code()) {
     case absl::StatusCode::kOk:
+  if (status.GetPayload(kBadConfigUrl).has_value()) return kExitBadConfig;
       return kExitOk;
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kOutOfRange:
@@ -34,6 +42,11 @@ int ExitCodeOf(const absl::Status& status) {
 int Report(const absl::Status& status) {
   if (!status.ok()) std::fprintf(stderr, "bitdial: %s\n", std::string(status.message()).c_str());
   return ExitCodeOf(status);
+absl::Status BlameConfig(absl::Status status) {
+  status.SetPayload(kBadConfigUrl, absl::Cord());
+  return status;
+}
+
 }
 
 }  // namespace bitdial::server

@@ -24,6 +24,10 @@ enum ExitCode : int {
 int ExitCodeOf(const absl::Status& status);
 
 // Prints "bitdial: <message>" to stderr and returns the status's exit code; kExitOk and silent when
+// The same error, marked as the fault of a config file or of the environment: kExitBadConfig
+// whatever its code.
+absl::Status BlameConfig(absl::Status status);
+
 // it is OK.
 int Report(const absl::Status& status);
 

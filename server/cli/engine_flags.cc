@@ -1,10 +1,31 @@
 #include "server/cli/engine_flags.h"
 
-namespace bitdial::server {
+#include <cstdlib>
 
-engine::EngineOptions EngineFlags::ToOptions() const {
+#include "server/cli/command.h"
+#include "server/config/config.h"
+
+namespace bitdial::server {
+namespace {
+
+// `threads` of the server's configuration, so that one variable means one thing to every command.
+absl::StatusOr<int64_t> ThreadsOfEnvironment() {
+  const ConfigKey& key = *FindConfigKey("threads");
+  ServerConfig config;
+  if (const char* text = std::getenv(EnvironmentName(key).c_str())) {
+    const absl::Status status =
+        ApplyText(key, text, "environment variable " + EnvironmentName(key), config);
+    if (!status.ok()) return BlameConfig(status);
+  }
+  return config.threads;
+}
+
+}  // namespace
+
+absl::StatusOr<engine::EngineOptions> EngineFlags::ToOptions() const {
   engine::EngineOptions options;
-  options.num_threads = num_threads;
+  BITDIAL_ASSIGN_OR_RETURN(const int64_t from_environment, ThreadsOfEnvironment());
+  options.num_threads = static_cast<int>(num_threads.value_or(from_environment));
   options.kv_format = kv_format == "f32" ? kernels::KvFormat::kF32 : kernels::KvFormat::kF16;
   options.max_context = max_context;
   return options;
@@ -15,9 +36,11 @@ void AddEngineFlags(CLI::App& command, EngineFlags& flags) {
       ->required();
   command.add_option("--bits", flags.bits,
                      "Bit-planes read per weight, or \"dense\"; default: the most the model has");
-  command.add_option("--threads", flags.num_threads, "Threads; 0: every available core")
-      ->check(CLI::Range(0, 1024))
-      ->envname("BITDIAL_THREADS");
+  // No envname(): CLI11 reads the variables of every subcommand, also of those that are not run.
+  command
+      .add_option("--threads", flags.num_threads,
+                  "Threads; 0: every available core [BITDIAL_THREADS]")
+      ->check(CLI::Range(0, 1024));
   command
       .add_option("--kv-format", flags.kv_format,
                   "Storage of the KV cache: f16 or f32 (for comparisons)")

@@ -9,14 +9,15 @@
 namespace bitdial::server {
 
 struct EngineFlags {
-  std::string model;  // path
-  std::string bits;   // "", "dense" or a number
-  int num_threads = 0;
+  std::string model;                   // path
+  std::string bits;                    // "", "dense" or a number
+  std::optional<int64_t> num_threads;  // absent: what BITDIAL_THREADS says, else every core
   std::string kv_format = "f16";
   std::string numerics = "exact";
   int64_t max_context = 0;
 
-  engine::EngineOptions ToOptions() const;
+  // Errors  the environment's fault (kExitBadConfig): BITDIAL_THREADS.
+  absl::StatusOr<engine::EngineOptions> ToOptions() const;
 };
 
 // MODEL --bits --threads --kv-format --numerics

@@ -113,7 +113,7 @@ absl::StatusOr<Score> ScoreWindows(engine::Engine& engine,
 
 absl::Status Eval(const EvalOptions& options) {
   BITDIAL_ASSIGN_OR_RETURN(const std::string text, ReadText(options.file));
-  engine::EngineOptions engine_options = options.engine.ToOptions();
+  BITDIAL_ASSIGN_OR_RETURN(engine::EngineOptions engine_options, options.engine.ToOptions());
   engine_options.max_context = options.window;
   engine_options.prompts_as_decode = options.uses_decode_kernels;
   BITDIAL_ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(options.engine.model, engine_options,

@@ -97,8 +97,9 @@ void Print(const Generation& generation, int bits, bool is_json) {
 }
 
 absl::Status Generate(const GenerateOptions& options) {
+  BITDIAL_ASSIGN_OR_RETURN(const engine::EngineOptions engine_options, options.engine.ToOptions());
   BITDIAL_ASSIGN_OR_RETURN(ServedModel model,
-                           LoadServedModel(options.engine.model, options.engine.ToOptions(),
+                           LoadServedModel(options.engine.model, engine_options,
                                            NumericsOf(options.engine.numerics)));
   const engine::ModelInfo& info = model.engine->model();
   engine::Request request;

@@ -1,6 +1,5 @@
 // bitdial serve: a model over gRPC until SIGTERM or SIGINT.
 #include <cstdio>
-#include <cstdlib>
 #include <future>
 #include <map>
 #include <string>
@@ -35,6 +34,15 @@ std::string ReadyLine(const ServedModel& model, const std::string& address) {
                      HumanBytes(ResidentBytes()));
 }
 
+// A value of the configuration that only the model can refuse, with who set it.
+absl::Status Explain(const absl::Status& status, const ServeOptions& options,
+                     const ServerConfig& config) {
+  const ConfigKey* key = status.ok() ? nullptr : KeyOf(status);
+  if (key == nullptr || config.set_by.count(key->name) == 0) return status;
+  const absl::Status named = NameSource(status, config);
+  return options.flags.count(key->name) > 0 ? named : BlameConfig(named);
+}
+
 absl::Status ServeUntilSignal(const ServeOptions& options, const ServerConfig& config) {
   std::promise<int> signalled;
   std::atomic<bool> is_ready{false};
@@ -45,8 +53,10 @@ absl::Status ServeUntilSignal(const ServeOptions& options, const ServerConfig& c
   ServedModel model;  // outlives the server
   BITDIAL_ASSIGN_OR_RETURN(std::unique_ptr<RpcServer> server, RpcServer::Start(config));
   spdlog::info("listening on {}, loading {}", server->address(), options.model);
-  BITDIAL_ASSIGN_OR_RETURN(
-      model, LoadServedModel(options.model, ToEngineOptions(config), NumericsOf(config.numerics)));
+  absl::StatusOr<ServedModel> loaded =
+      LoadServedModel(options.model, ToEngineOptions(config), NumericsOf(config.numerics));
+  if (!loaded.ok()) return Explain(loaded.status(), options, config);
+  model = *std::move(loaded);
   if (!config.model_name.empty()) model.name = config.model_name;
   is_ready = true;
   server->Serve(model);
@@ -62,26 +72,19 @@ absl::Status ServeUntilSignal(const ServeOptions& options, const ServerConfig& c
   return absl::OkStatus();
 }
 
-absl::StatusOr<ServerConfig> LoadServeConfig(const ServeOptions& options, int& exit_code) {
+absl::StatusOr<ServerConfig> LoadServeConfig(const ServeOptions& options) {
   ConfigSources sources = {
-      .file = options.config_file,
-      .getenv = [](const std::string& name) { return std::getenv(name.c_str()); },
-      .flags = options.flags};
+      .file = options.config_file, .environment = ReadEnvironment(), .flags = options.flags};
   absl::StatusOr<ServerConfig> config = LoadConfig(sources);
-  if (!config.ok()) {
-    sources.flags.clear();  // wrong without the flags too: then it is the file or the environment
-    exit_code = options.flags.empty() || !LoadConfig(sources).ok() ? kExitBadConfig : kExitUsage;
-  }
-  return config;
+  if (config.ok()) return config;
+  sources.flags.clear();  // wrong without the flags too: then it is the file or the environment
+  const bool is_flags_fault = !options.flags.empty() && LoadConfig(sources).ok();
+  return is_flags_fault ? config.status() : BlameConfig(config.status());
 }
 
 int Serve(const ServeOptions& options) {
-  int exit_code = kExitOk;
-  const absl::StatusOr<ServerConfig> config = LoadServeConfig(options, exit_code);
-  if (!config.ok()) {
-    Report(config.status());
-    return exit_code;
-  }
+  const absl::StatusOr<ServerConfig> config = LoadServeConfig(options);
+  if (!config.ok()) return Report(config.status());
   if (options.prints_config) {
     fmt::print("{}\n", ToJsonText(*config));
     return kExitOk;

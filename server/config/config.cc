@@ -1,10 +1,10 @@
 #include "server/config/config.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+
+#include "server/config/address.h"
 
 namespace bitdial::server {
 namespace {
@@ -100,17 +100,18 @@ absl::Status CheckChoice(const ConfigKey& key, const std::string& value, const s
                          Join(key.choices));
 }
 
-bool IsLoopback(const std::string& host) {
-  in_addr v4;
-  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
-  return host == "localhost" || host == "::1";
-}
-
 }  // namespace
 
 const std::vector<ConfigKey>& ConfigKeys() {
   static const std::vector<ConfigKey> keys = MakeKeys();
   return keys;
+}
+
+const ConfigKey* FindConfigKey(const std::string& name) {
+  for (const ConfigKey& key : ConfigKeys()) {
+    if (key.name == name) return &key;
+  }
+  return nullptr;
 }
 
 std::string EnvironmentName(const ConfigKey& key) {
@@ -128,6 +129,7 @@ std::string FlagName(const ConfigKey& key) {
 absl::Status ApplyJson(const Json& json, const std::string& what, ServerConfig& config) {
   BITDIAL_ASSIGN_OR_RETURN(JsonObject reader, JsonObject::Make(json, what));
   for (const ConfigKey& key : ConfigKeys()) {
+    if (reader.Has(key.name)) config.set_by[key.name] = what;
     const ConfigSlot slot = key.slot(config);
     if (bool* const* flag = std::get_if<bool*>(&slot)) {
       BITDIAL_ASSIGN_OR_RETURN(**flag, reader.GetBoolOr(key.name, **flag));
@@ -144,6 +146,7 @@ absl::Status ApplyJson(const Json& json, const std::string& what, ServerConfig& 
 
 absl::Status ApplyText(const ConfigKey& key, const std::string& text, const std::string& what,
                        ServerConfig& config) {
+  config.set_by[key.name] = what;
   const ConfigSlot slot = key.slot(config);
   if (bool* const* flag = std::get_if<bool*>(&slot)) {
     if (text != "true" && text != "false" && text != "1" && text != "0") {
@@ -171,6 +174,7 @@ absl::Status ApplyText(const ConfigKey& key, const std::string& text, const std:
 
 absl::StatusOr<ServerConfig> LoadConfig(const ConfigSources& sources) {
   ServerConfig config;
+  BITDIAL_RETURN_IF_ERROR(RefuseUnknownVariables(sources.environment));
   if (!sources.file.empty()) {
     // Far more than any real config; a wrong path to a weight file is not read whole.
     BITDIAL_ASSIGN_OR_RETURN(const Json json,
@@ -178,20 +182,32 @@ absl::StatusOr<ServerConfig> LoadConfig(const ConfigSources& sources) {
     BITDIAL_RETURN_IF_ERROR(ApplyJson(json, sources.file, config));
   }
   for (const ConfigKey& key : ConfigKeys()) {
-    const std::string variable = EnvironmentName(key);
-    if (const char* text = sources.getenv ? sources.getenv(variable) : nullptr) {
-      BITDIAL_RETURN_IF_ERROR(ApplyText(key, text, "environment variable " + variable, config));
+    const auto variable = sources.environment.find(EnvironmentName(key));
+    if (variable != sources.environment.end()) {
+      BITDIAL_RETURN_IF_ERROR(
+          ApplyText(key, variable->second, "environment variable " + variable->first, config));
     }
     if (auto flag = sources.flags.find(key.name); flag != sources.flags.end()) {
       BITDIAL_RETURN_IF_ERROR(ApplyText(key, flag->second, FlagName(key), config));
     }
   }
-  BITDIAL_RETURN_IF_ERROR(CheckConfig(config));
+  BITDIAL_RETURN_IF_ERROR(NameSource(CheckConfig(config), config));
   return config;
 }
 
+const ConfigKey* KeyOf(const absl::Status& status) {
+  const std::string message(status.message());
+  return FindConfigKey(message.substr(0, message.find(' ')));
+}
+
+absl::Status NameSource(const absl::Status& status, const ServerConfig& config) {
+  const ConfigKey* key = KeyOf(status);
+  const auto source = config.set_by.find(key == nullptr ? "" : key->name);
+  return source == config.set_by.end() ? status : Annotate(status, source->second);
+}
+
 absl::Status CheckConfig(const ServerConfig& config) {
-  BITDIAL_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(config.listen));
+  BITDIAL_ASSIGN_OR_RETURN(const Address address, ParseAddress(config.listen, "listen"));
   if (!address.is_loopback && !config.allow_insecure_remote) {
     return InvalidArgument(
         "listen \"{}\" can be reached from other machines, but this version has no TLS and no "
@@ -224,30 +240,6 @@ engine::EngineOptions ToEngineOptions(const ServerConfig& config) {
   options.max_queued_tokens = config.max_queued_tokens;
   options.max_step_tokens = static_cast<int32_t>(config.max_step_tokens);
   return options;
-}
-
-absl::StatusOr<ListenAddress> ParseListenAddress(const std::string& text) {
-  const size_t colon = text.rfind(':');
-  ListenAddress address;
-  const char* const end = text.data() + text.size();
-  bool is_valid = colon != std::string::npos && colon > 0;
-  if (is_valid) {
-    address.host = text.substr(0, colon);
-    const bool is_bracketed =
-        address.host.size() > 2 && address.host.front() == '[' && address.host.back() == ']';
-    if (is_bracketed) address.host = address.host.substr(1, address.host.size() - 2);
-    const std::from_chars_result parsed =
-        std::from_chars(text.data() + colon + 1, end, address.port);
-    is_valid = parsed.ec == std::errc() && parsed.ptr == end && address.port >= 0 &&
-               address.port <= 65535 &&
-               (is_bracketed || address.host.find(':') == std::string::npos);
-  }
-  if (!is_valid) {
-    return InvalidArgument(
-        "listen \"{}\" is no ADDR:PORT; expected for example 127.0.0.1:50051 or [::1]:50051", text);
-  }
-  address.is_loopback = IsLoopback(address.host);
-  return address;
 }
 
 }  // namespace bitdial::server

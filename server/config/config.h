@@ -6,7 +6,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <string>
 #include <variant>
@@ -15,6 +14,7 @@
 #include "engine/engine.h"
 #include "kernels/core/status.h"
 #include "quant/container/json_reader.h"
+#include "server/config/environment.h"
 
 namespace bitdial::server {
 
@@ -57,6 +57,10 @@ struct ServerConfig {
 
   std::string log_format = "text";
   std::string log_level = "info";
+
+  // Who set a key last, by its name, as messages say it: "cpu.json", "environment variable
+  // BITDIAL_THREADS", "--threads". Keys at their defaults are absent. Not a key itself.
+  std::map<std::string, std::string> set_by;
 };
 
 using ConfigSlot = std::variant<bool*, int64_t*, std::string*>;
@@ -71,41 +75,40 @@ struct ConfigKey {
 };
 
 const std::vector<ConfigKey>& ConfigKeys();
-std::string EnvironmentName(const ConfigKey& key);  // "BITDIAL_MAX_CONTEXT"
-std::string FlagName(const ConfigKey& key);         // "--max-context"
+const ConfigKey* FindConfigKey(const std::string& name);  // nullptr: there is none
+std::string EnvironmentName(const ConfigKey& key);        // "BITDIAL_MAX_CONTEXT"
+std::string FlagName(const ConfigKey& key);               // "--max-context"
 
-// Takes the members of a JSON object. `what` names the source in messages.
+// Takes the members of a JSON object. `what` names the source in messages and in set_by.
 // Errors  INVALID_ARGUMENT an unknown key (names the nearest), a wrong type, a value out of range.
 absl::Status ApplyJson(const Json& json, const std::string& what, ServerConfig& config);
-// Takes one value as text, as the environment and flags give it. Errors  INVALID_ARGUMENT naming
-// `what`.
+// Takes one value as text, as the environment and flags give it; `what` as above.
+// Errors  INVALID_ARGUMENT naming `what`.
 absl::Status ApplyText(const ConfigKey& key, const std::string& text, const std::string& what,
                        ServerConfig& config);
 
 struct ConfigSources {
-  std::string file;                                       // empty: none
-  std::function<const char*(const std::string&)> getenv;  // nullptr for a variable that is not set
-  std::map<std::string, std::string> flags;               // key name -> value
+  std::string file;                          // empty: none
+  Environment environment;                   // BITDIAL_* variables
+  std::map<std::string, std::string> flags;  // key name -> value
 };
 
 // All sources in their order, then the checks that need more than one key.
-// Errors  INVALID_ARGUMENT; NOT_FOUND or DATA_LOSS of the file.
+// Errors  INVALID_ARGUMENT; NOT_FOUND or DATA_LOSS of the file. They name the source.
 absl::StatusOr<ServerConfig> LoadConfig(const ConfigSources& sources);
 
 // INVALID_ARGUMENT: `listen` is no ADDR:PORT, or leaves this machine without allow_insecure_remote.
 absl::Status CheckConfig(const ServerConfig& config);
 
+// Whoever refuses a value begins the message with its key ("max_context 9 is ..."): the same status
+// with who set that key in front, unchanged when nobody did.
+absl::Status NameSource(const absl::Status& status, const ServerConfig& config);
+// The key that such a message begins with; nullptr: none.
+const ConfigKey* KeyOf(const absl::Status& status);
+
 // Every key, in the table's order; ApplyJson takes it back.
 std::string ToJsonText(const ServerConfig& config);
 
 engine::EngineOptions ToEngineOptions(const ServerConfig& config);
-
-struct ListenAddress {
-  std::string host;  // without the brackets of [::1]
-  int port = 0;      // 0: any free one
-  bool is_loopback = false;
-};
-// Errors  INVALID_ARGUMENT.
-absl::StatusOr<ListenAddress> ParseListenAddress(const std::string& text);
 
 }  // namespace bitdial::server

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "server/config/address.h"
 #include "server/rpc/byte_buffer.h"
 
 namespace bitdial::server {
@@ -30,7 +31,7 @@ void EnablePlugins() {
 }
 
 // Why this address cannot be bound, asked of the system: gRPC itself only says that it could not.
-std::string ExplainBindFailure(const ListenAddress& address) {
+std::string ExplainBindFailure(const Address& address) {
   addrinfo hints = {};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE;
@@ -77,7 +78,7 @@ void SetLimits(const ServerConfig& config, grpc::ServerBuilder& builder) {
 
 absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const ServerConfig& config) {
   BITDIAL_RETURN_IF_ERROR(CheckConfig(config));
-  BITDIAL_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(config.listen));
+  BITDIAL_ASSIGN_OR_RETURN(const Address address, ParseAddress(config.listen, "listen"));
   setenv("GRPC_VERBOSITY", "NONE",
          /*overwrite=*/0);  // what it has to say, ExplainBindFailure says better
   SilenceProtobuf();

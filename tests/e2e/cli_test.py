@@ -19,6 +19,7 @@ import make_tiny_model  # noqa: E402
 
 BITDIAL = ""
 EXIT_USAGE, EXIT_BAD_FILE, EXIT_UNSUPPORTED, EXIT_MACHINE, EXIT_EXISTS, EXIT_RESOURCES = 2, 3, 4, 5, 6, 7
+EXIT_BAD_CONFIG = 9
 
 
 def run(*arguments, env=None):
@@ -186,6 +187,16 @@ class CliTest(unittest.TestCase):
         self.expect_failure(run("generate", self.dense, "--prompt", "x", "--temperature", "-1"), EXIT_USAGE)
         self.expect_failure(run("generate", self.dense, "--prompt", "x", "--temperature", "nan"), EXIT_USAGE)
         self.expect_failure(run("generate", self.dense, "--prompt", "x", "--top-p", "2"), EXIT_USAGE)
+
+    def test_threads_of_the_environment(self):
+        for command in [["generate", self.dense, "--prompt", "x"], ["eval", self.dense, "--perplexity", __file__],
+                        ["bench", "engine", self.dense], ["serve", "--check-config"]]:
+            for value in ["abc", "-1", "1025"]:
+                with self.subTest(command=command[0], value=value):
+                    self.expect_failure(run(*command, env={"BITDIAL_THREADS": value}), EXIT_BAD_CONFIG,
+                                        "environment variable BITDIAL_THREADS")
+        # It is nobody else's.
+        self.assertEqual(run("inspect", self.dense, env={"BITDIAL_THREADS": "abc"}).returncode, 0)
 
     def test_bits_the_model_lacks(self):
         self.expect_failure(run("generate", self.quantized, "--prompt", "x", "--bits", "7"), EXIT_USAGE, "2, 3, 4")

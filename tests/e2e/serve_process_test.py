@@ -200,6 +200,29 @@ class Refusals(unittest.TestCase):
         self.refused(9, "/nowhere.json", BITS, "--config", "/nowhere.json")
         self.refused(9, "BITDIAL_MAX_STOP_BYTES", BITS, env={"BITDIAL_MAX_STOP_BYTES": "x"})
 
+        for flags in ((BITS,), ("--check-config",), ("--print-config",), (BITS, "--threads", "1")):
+            self.refused(9, "BITDIAL_THREADS", *flags, env={"BITDIAL_THREADS": "abc"})
+            self.refused(9, "did you mean \"BITDIAL_MAX_CONTEXT\"", *flags, env={"BITDIAL_MAX_CONTXT": "1"})
+
+    def test_variables_of_others(self):
+        kubernetes = {"BITDIAL_SERVICE_HOST": "10.0.0.11", "BITDIAL_SERVICE_PORT": "50051",
+                      "BITDIAL_PORT": "tcp://10.0.0.11:50051", "BITDIAL_PORT_50051_TCP": "tcp://10.0.0.11:50051",
+                      "BITDIAL_PORT_50051_TCP_ADDR": "10.0.0.11", "BITDIAL_FORCE_BACKEND": "cpu_ref",
+                      "BITDIAL_SERVER": "10.0.0.11:50051"}
+        self.assertEqual(run(BITDIAL, "serve", "--check-config", env=kubernetes).returncode, 0)
+        self.refused(9, "BITDIAL_PORT: unknown", "--check-config", env={"BITDIAL_PORT": "50051"})
+
+    def test_value_that_only_the_model_can_refuse(self):
+        path = f"{FOLDER.name}/large.json"
+        with open(path, "w") as file:
+            file.write('{"max_context": 40000}')
+        message = "max_context 40000 is over the model's max_position_embeddings, 32768"
+        listen = (BITS, "--listen", "127.0.0.1:0")
+        self.refused(9, f"{path}: {message}", *listen, "--config", path)
+        variable = "BITDIAL_MAX_CONTEXT"
+        self.refused(9, f"environment variable {variable}: {message}", *listen, env={variable: "40000"})
+        self.refused(2, f"--max-context: {message}", *listen, "--max-context", "40000")
+        self.refused(2, "--kv-cache-bytes: kv_cache_bytes 1 holds no block", *listen, "--kv-cache-bytes", "1")
     def test_printed_config_is_a_config(self):
         printed = run(BITDIAL, "serve", "--print-config", "--max-context", "77").stdout
         self.assertEqual(json.loads(printed)["max_context"], 77)

@@ -281,7 +281,7 @@ TEST_F(EngineTest, CreateRefusesBadOptions) {
   refuse("max_running_requests", [](EngineOptions& o) { o.max_running_requests = 0; });
   refuse("max_queued_requests", [](EngineOptions& o) { o.max_queued_requests = -1; });
   refuse("num_threads", [](EngineOptions& o) { o.num_threads = -1; });
-  refuse("KV cache of 100 bytes", [](EngineOptions& o) { o.kv_cache_bytes = 100; });
+  refuse("kv_cache_bytes 100 holds no block", [](EngineOptions& o) { o.kv_cache_bytes = 100; });
 }
 
 // A folder with the golden's files, to be spoiled.

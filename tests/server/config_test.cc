@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <regex>
+#include <set>
 #include <sstream>
 
 namespace bitdial::server {
@@ -24,14 +26,11 @@ class ConfigTest : public ::testing::Test {
                                     std::map<std::string, std::string> flags = {}) {
     ConfigSources sources;
     if (!file_text.empty()) sources.file = WriteFile(file_text);
-    sources.getenv = [this](const std::string& name) -> const char* {
-      const auto found = environment_.find(name);
-      return found == environment_.end() ? nullptr : found->second.c_str();
-    };
+    sources.environment = environment_;
     sources.flags = std::move(flags);
     return LoadConfig(sources);
   }
-  std::map<std::string, std::string> environment_;
+  Environment environment_;
 };
 
 TEST_F(ConfigTest, LaterSourcesWin) {
@@ -69,6 +68,7 @@ TEST_F(ConfigTest, WrongFilesAreRefusedByKey) {
       {R"({"allow_insecure_remote": 1})", "allow_insecure_remote"},
       {R"({"listen": 50051})", "listen"},
       {R"({"listen": "nowhere"})", "ADDR:PORT"},
+      {R"({"listen": "nowhere"})", "config_test.json: listen"},
       {R"({"listen": "0.0.0.0:1"})", "--allow-insecure-remote"}};
   for (const auto& [text, message] : cases) {
     const absl::Status status = Load(text).status();
@@ -110,22 +110,71 @@ TEST_F(ConfigTest, PrintedConfigReadsBackAsItself) {
   EXPECT_NE(ToJsonText(*again), ToJsonText(ServerConfig()));
 }
 
-TEST(ParseListenAddress, KnowsWhatStaysOnThisMachine) {
-  for (const char* text : {"127.0.0.1:50051", "127.9.9.9:1", "localhost:0", "[::1]:80"}) {
-    ASSERT_TRUE(ParseListenAddress(text).ok()) << text;
-    EXPECT_TRUE(ParseListenAddress(text)->is_loopback) << text;
+TEST_F(ConfigTest, RemembersWhoSetAKey) {
+  environment_["BITDIAL_MAX_STEP_TOKENS"] = "9";
+  absl::StatusOr<ServerConfig> config =
+      Load(R"({"max_context": 100, "threads": 1, "max_step_tokens": 8, "kv_format": null})",
+           {{"threads", "2"}});
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_THAT(config->set_by["max_context"], ::testing::EndsWith("config_test.json"));
+  EXPECT_EQ(config->set_by["threads"], "--threads");
+  EXPECT_EQ(config->set_by["max_step_tokens"], "environment variable BITDIAL_MAX_STEP_TOKENS");
+  EXPECT_EQ(config->set_by.count("kv_format"), 0u);
+
+  const auto named = [&](const char* message) {
+    return std::string(NameSource(absl::InvalidArgumentError(message), *config).message());
+  };
+  EXPECT_EQ(named("threads 2 is odd"), "--threads: threads 2 is odd");
+  EXPECT_EQ(named("kv_format f16 is odd"), "kv_format f16 is odd");  // a default
+  EXPECT_EQ(named("something else"), "something else");
+  EXPECT_EQ(named(""), "");
+}
+
+TEST_F(ConfigTest, UnknownVariablesAreRefusedWithTheNearest) {
+  environment_["BITDIAL_MAX_CONTXT"] = "1";
+  EXPECT_THAT(std::string(Load().status().message()),
+              ::testing::AllOf(HasSubstr("environment variable BITDIAL_MAX_CONTXT: unknown"),
+                               HasSubstr("did you mean \"BITDIAL_MAX_CONTEXT\"")));
+  for (const char* name : {"BITDIAL_PORT", "BITDIAL_", "BITDIAL_SERVICE_PORT", "BITDIAL_HOST"}) {
+    environment_ = {{name, "50051"}};
+    EXPECT_EQ(Load().status().code(), absl::StatusCode::kInvalidArgument) << name;
   }
-  for (const char* text : {"0.0.0.0:1", "192.168.1.1:1", "[::]:1", "example.com:1", "128.0.0.1:1",
-                           "[::ffff:1.2.3.4]:1"}) {
-    ASSERT_TRUE(ParseListenAddress(text).ok()) << text;
-    EXPECT_FALSE(ParseListenAddress(text)->is_loopback) << text;
+  environment_.clear();
+  for (const OtherVariable& variable : OtherVariables()) environment_[variable.name] = "x";
+  EXPECT_TRUE(Load().ok()) << Load().status();
+}
+
+// What Kubernetes puts into every container beside a Service of this name.
+Environment ServiceVariables(const std::string& service) {
+  const std::string port = service + "_PORT_50051_TCP";
+  return {{service + "_SERVICE_HOST", "10.0.0.11"},
+          {service + "_SERVICE_PORT", "50051"},
+          {service + "_SERVICE_PORT_GRPC", "50051"},
+          {service + "_PORT", "tcp://10.0.0.11:50051"},
+          {port, "tcp://10.0.0.11:50051"},
+          {port + "_PROTO", "tcp"},
+          {port + "_PORT", "50051"},
+          {port + "_ADDR", "10.0.0.11"}};
+}
+
+TEST_F(ConfigTest, VariablesOfKubernetesPass) {
+  for (const char* service : {"BITDIAL", "BITDIAL_SERVER", "BITDIAL_MAX_CONTEXT"}) {
+    environment_ = ServiceVariables(service);
+    EXPECT_TRUE(Load().ok()) << Load().status();
+    environment_["BITDIAL_MAX_CONTXT"] = "1";
+    EXPECT_FALSE(Load().ok()) << service;
   }
-  for (const char* text : {"", ":1", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1",
-                           "a:1x", "::1:80", "a:b:1"}) {
-    EXPECT_FALSE(ParseListenAddress(text).ok()) << text;
-  }
-  EXPECT_EQ(ParseListenAddress("[::1]:80")->host, "::1");
-  EXPECT_EQ(ParseListenAddress("[::1]:80")->port, 80);
+}
+
+TEST(ReadEnvironment, TakesOurVariablesAlone) {
+  setenv("BITDIAL_A", "b=c", 1);
+  setenv("BITDIALX", "1", 1);
+  const Environment environment = ReadEnvironment();
+  unsetenv("BITDIAL_A");
+  unsetenv("BITDIALX");
+  ASSERT_EQ(environment.count("BITDIAL_A"), 1u);
+  EXPECT_EQ(environment.at("BITDIAL_A"), "b=c");
+  for (const auto& [name, value] : environment) EXPECT_EQ(name.rfind("BITDIAL_", 0), 0u) << name;
 }
 
 TEST(ConfigKeys, DefaultsLieInTheirOwnRanges) {
@@ -172,13 +221,45 @@ TEST(ConfigKeys, AreAllDocumentedWithTheirDefaultsAndRanges) {
   }
 }
 
+// A variable that a source asks for by name and that serve would refuse is a bug.
+TEST(OtherVariables, HoldEveryOneThatASourceReads) {
+  std::set<std::string> known;
+  for (const OtherVariable& variable : OtherVariables()) known.insert(variable.name);
+  const std::regex asks("getenv\\(\"(BITDIAL_[A-Z0-9_]*)\"\\)");
+  int num_found = 0;
+  for (const char* folder : {"kernels", "kvcache", "quant", "engine", "server", "tests"}) {
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(
+             std::string(BITDIAL_SOURCE_DIR) + "/" + folder)) {
+      if (entry.path().extension() != ".cc" && entry.path().extension() != ".h") continue;
+      std::stringstream text;
+      text << std::ifstream(entry.path()).rdbuf();
+      const std::string source = text.str();
+      for (std::sregex_iterator match(source.begin(), source.end(), asks), end; match != end;
+           ++match, ++num_found) {
+        EXPECT_EQ(known.count((*match)[1]), 1u) << (*match)[1] << " in " << entry.path();
+      }
+    }
+  }
+  EXPECT_GE(num_found, 3);
+}
+
+TEST(OtherVariables, AreAllDocumented) {
+  std::ifstream file(std::string(BITDIAL_SOURCE_DIR) + "/docs/configuration.md");
+  std::stringstream text;
+  text << file.rdbuf();
+  for (const OtherVariable& variable : OtherVariables()) {
+    EXPECT_THAT(text.str(),
+                HasSubstr(fmt::format("| `{}` | {} |", variable.name, variable.meaning)));
+  }
+}
+
 // The example configs are what the server takes, each says what it is for, and the page lists it.
 // tests/e2e starts them.
 TEST(ConfigFiles, ExamplesLoad) {
   int num_files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(BITDIAL_SOURCE_DIR "/configs")) {
     const absl::StatusOr<ServerConfig> config =
-        LoadConfig({.file = entry.path().string(), .getenv = nullptr, .flags = {}});
+        LoadConfig({.file = entry.path().string(), .environment = {}, .flags = {}});
     ASSERT_TRUE(config.ok()) << config.status();
     EXPECT_FALSE(config->about.empty()) << entry.path();
     EXPECT_THAT(ConfigurationPage(),

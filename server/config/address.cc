@@ -1,0 +1,55 @@
+#include "server/config/address.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+
+namespace bitdial::server {
+namespace {
+
+constexpr int kMaxPort = 65535;
+
+bool IsV6(const std::string& text) {
+  in6_addr v6;
+  return inet_pton(AF_INET6, text.substr(0, text.find('%')).c_str(), &v6) == 1;  // % begins a zone
+}
+
+bool IsNameOrV4(const std::string& text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '-' || c == '.' || c == '_';
+  });
+}
+
+bool IsLoopback(const std::string& host) {
+  in_addr v4;
+  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
+  return host == "localhost" || host == "::1";
+}
+
+}  // namespace
+
+absl::StatusOr<Address> ParseAddress(const std::string& text, const std::string& what,
+                                     int min_port) {
+  const size_t colon = std::min(text.rfind(':'), text.size());
+  std::string host = text.substr(0, colon);
+  const bool is_bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  if (is_bracketed) host = host.substr(1, host.size() - 2);
+  if (colon == text.size() || !(is_bracketed ? IsV6(host) : IsNameOrV4(host))) {
+    return InvalidArgument(
+        "{} \"{}\" is no ADDR:PORT; expected for example 127.0.0.1:50051 or [::1]:50051", what,
+        text);
+  }
+  Address address{.host = host, .is_loopback = IsLoopback(host)};
+  const char* const end = text.data() + text.size();
+  const std::from_chars_result parsed = std::from_chars(text.data() + colon + 1, end, address.port);
+  if (parsed.ec != std::errc() || parsed.ptr != end || address.port < min_port ||
+      address.port > kMaxPort) {
+    return InvalidArgument("{} \"{}\": the port is \"{}\", expected a whole number in [{}, {}]",
+                           what, text, text.substr(colon + 1), min_port, kMaxPort);
+  }
+  return address;
+}
+
+}  // namespace bitdial::server
