@@ -19,17 +19,23 @@ enum ExitCode : int {
   kExitResources = 7,    // memory, disk, port or queue is not to be had
   kExitNoServer = 8,     // the server cannot be reached or is not serving
   kExitBadConfig = 9,    // the config file or environment is wrong
+  kExitTimeout = 10,     // the time that --timeout gave has passed
 };
 
 int ExitCodeOf(const absl::Status& status);
 
-// Prints "bitdial: <message>" to stderr and returns the status's exit code; kExitOk and silent when
 // The same error, marked as the fault of a config file or of the environment: kExitBadConfig
 // whatever its code.
 absl::Status BlameConfig(absl::Status status);
 
+// Prints "bitdial: <message>" to stderr and returns the status's exit code; kExitOk and silent when
 // it is OK.
 int Report(const absl::Status& status);
+
+// Takes a finite number in [min, max]. CLI::Range lets NaN through: no comparison with it is true.
+CLI::Validator NumberIn(double min, double max);
+// Takes a whole number in [0, 2^64). CLI11 alone turns -1 into the largest one.
+CLI::Validator IsSeed();
 
 // Each adds one subcommand; when the user chose it, its callback runs it and sets exit_code.
 void AddQuantizeCommand(CLI::App& app, int& exit_code);

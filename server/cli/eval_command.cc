@@ -8,10 +8,10 @@
 
 #include <cmath>
 #include <deque>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "server/cli/command.h"
 #include "server/cli/engine_flags.h"
@@ -19,6 +19,7 @@
 #include "server/cli/progress.h"
 #include "server/model/event_queue.h"
 #include "server/model/served_model.h"
+#include "server/tokenizer/utf8.h"
 
 namespace bitdial::server {
 namespace {
@@ -52,12 +53,31 @@ struct Score {
   }
 };
 
+// Not mapped: a pipe will do.
 absl::StatusOr<std::string> ReadText(const std::string& path) {
+  constexpr size_t kMaxBytes = size_t{1} << 30;
   std::ifstream file(path, std::ios::binary);
-  if (!file) return NotFound("{}: cannot be read; --perplexity takes a UTF-8 text file", path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
+  std::string text;
+  std::vector<char> part(1 << 20);
+  while (file && text.size() <= kMaxBytes) {
+    file.read(part.data(), static_cast<std::streamsize>(part.size()));
+    text.append(part.data(), static_cast<size_t>(file.gcount()));
+  }
+  if (!file.is_open() || file.bad()) {
+    std::error_code error;
+    return NotFound("{}: cannot be read{}; --perplexity takes a UTF-8 text file", path,
+                    std::filesystem::is_directory(path, error) ? ", it is a folder" : "");
+  }
+  if (text.size() > kMaxBytes) {
+    return InvalidArgument("{}: is longer than {} bytes; score a part of it", path, kMaxBytes);
+  }
+  if (const std::optional<size_t> offset = FindInvalidUtf8(text)) {
+    return DataLoss(
+        "{}: byte {} (0x{:02x}) is not UTF-8; --perplexity takes a UTF-8 text file, convert this "
+        "one (iconv does)",
+        path, *offset, static_cast<uint8_t>(text[*offset]));
+  }
+  return text;
 }
 
 std::vector<std::vector<int32_t>> CutWindows(const std::vector<int32_t>& ids, int64_t window,
@@ -116,8 +136,13 @@ absl::Status Eval(const EvalOptions& options) {
   BITDIAL_ASSIGN_OR_RETURN(engine::EngineOptions engine_options, options.engine.ToOptions());
   engine_options.max_context = options.window;
   engine_options.prompts_as_decode = options.uses_decode_kernels;
-  BITDIAL_ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(options.engine.model, engine_options,
-                                                              NumericsOf(options.engine.numerics)));
+  absl::StatusOr<ServedModel> loaded = LoadServedModel(options.engine.model, engine_options,
+                                                       NumericsOf(options.engine.numerics));
+  if (absl::IsInvalidArgument(loaded.status()) &&
+      std::string(loaded.status().message()).rfind("max_context", 0) == 0) {
+    return Annotate(loaded.status(), "--window");
+  }
+  BITDIAL_ASSIGN_OR_RETURN(const ServedModel model, std::move(loaded));
   BITDIAL_ASSIGN_OR_RETURN(const int bits, ResolveBits(options.engine.bits, model.engine->model()));
   BITDIAL_ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
                            model.tokenizer->Encode(text, {.parse_special_tokens = false}));

@@ -142,19 +142,20 @@ void AddGenerateCommand(CLI::App& app, int& exit_code) {
       ->capture_default_str();
   engine::SamplingParams& sampling = options->sampling;
   command->add_option("--temperature", sampling.temperature, "0 is greedy")
-      ->check(CLI::Range(0.0, 100.0))
+      ->check(NumberIn(0, 100))
       ->capture_default_str();
   command->add_option("--top-k", sampling.top_k, "Keep the k most likely tokens; 0: off")
       ->check(CLI::Range(0, 1 << 30));
   command->add_option("--top-p", sampling.top_p, "Keep the smallest set with this probability")
-      ->check(CLI::Range(1e-6, 1.0));
+      ->check(NumberIn(1e-6, 1));
   command
       ->add_option("--min-p", sampling.min_p,
                    "Keep tokens at least this times as likely as the best")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(NumberIn(0, 1));
   command->add_option("--repetition-penalty", sampling.repetition_penalty, "1: none")
-      ->check(CLI::Range(1e-6, 100.0));
+      ->check(NumberIn(1e-6, 100));
   command->add_option("--seed", sampling.seed, "Same seed, same request: same output")
+      ->check(IsSeed())
       ->capture_default_str();
   command->add_flag("--ignore-eos", options->ignore_eos, "Go on after the end-of-sequence token");
   command->add_flag("--json", options->is_json, "Print one JSON object instead of text");

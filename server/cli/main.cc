@@ -28,7 +28,7 @@ int main(int argc, char** argv) {
       "5 machine, build or model lacks what was asked, 6 output exists, 7 out of memory, disk, "
       "port or "
       "queue, 8 server not\n"
-      "reached, 9 wrong config, 128+n ended by signal n. "
+      "reached, 9 wrong config, 10 --timeout passed, 128+n ended by signal n. "
       "BITDIAL_FORCE_BACKEND=cpu_ref|cpu_avx2|cpu_avx512 picks kernels.");
 
   int exit_code = kExitOk;

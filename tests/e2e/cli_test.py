@@ -188,6 +188,39 @@ class CliTest(unittest.TestCase):
         self.expect_failure(run("generate", self.dense, "--prompt", "x", "--temperature", "nan"), EXIT_USAGE)
         self.expect_failure(run("generate", self.dense, "--prompt", "x", "--top-p", "2"), EXIT_USAGE)
 
+    def test_numbers_are_finite_and_in_range(self):
+        # None of these models exists: a wrong number is found before anything is opened.
+        generate = ["generate", "/nowhere", "--prompt", "x"]
+        floats = ["--temperature", "--top-p", "--min-p", "--repetition-penalty"]
+        integers = [(generate, "--seed"), (generate, "--max-tokens"), (generate, "--top-k"), (generate, "--threads"),
+                    (["eval", "/nowhere", "--perplexity", "x"], "--window"),
+                    (["eval", "/nowhere", "--perplexity", "x"], "--max-windows"),
+                    (["bench", "engine", "/nowhere"], "--requests"), (["bench", "engine", "/nowhere"], "--tokens"),
+                    (["bench", "linear"], "--rows"), (["bench", "linear"], "--samples")]
+        for command, flag in [(generate, flag) for flag in floats] + integers:
+            for value in ["nan", "-nan", "inf", "-inf", "1e400", "-1", "99999999999999999999", ""]:
+                with self.subTest(flag=flag, value=value):
+                    self.expect_failure(run(*command, flag, value), EXIT_USAGE, flag)
+
+    def test_client_flags_are_checked_before_connecting(self):
+        for flag in ["--timeout", "--temperature", "--seed", "--max-tokens"]:
+            for value in ["nan", "inf", "-inf", "-1", "1e400", "x"]:
+                with self.subTest(flag=flag, value=value):
+                    self.expect_failure(run("client", "--prompt", "x", flag, value), EXIT_USAGE, flag)
+        self.expect_failure(run("client", "--prompt", "x", "--timeout", "0"), EXIT_USAGE, "--timeout")
+        for server in ["127.0.0.1:99999", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1", ":50051", "", "a b:1",
+                       "http://127.0.0.1:50051", "::1:50051"]:
+            with self.subTest(server=server):
+                self.expect_failure(run("client", "--health", "--server", server), EXIT_USAGE, "--server")
+                self.expect_failure(run("client", "--health", env={"BITDIAL_SERVER": server}), EXIT_BAD_CONFIG,
+                                    "BITDIAL_SERVER")
+        for flag in ["--prompt", "--system", "--stop"]:
+            flags = {"--prompt": b"x", "--system": b"x", "--stop": b"x", flag: b"ab\xff"}
+            words = [word for pair in flags.items() for word in pair]
+            result = subprocess.run([BITDIAL, "client", "--chat", *words], capture_output=True, timeout=60)
+            self.assertEqual(result.returncode, EXIT_USAGE)
+            self.assertEqual(result.stderr.decode(), f"bitdial: {flag}: is not UTF-8\n")
+
     def test_threads_of_the_environment(self):
         for command in [["generate", self.dense, "--prompt", "x"], ["eval", self.dense, "--perplexity", __file__],
                         ["bench", "engine", self.dense], ["serve", "--check-config"]]:
@@ -220,6 +253,18 @@ class CliTest(unittest.TestCase):
         empty.mkdir(exist_ok=True)
         self.expect_failure(run("inspect", empty), EXIT_BAD_FILE, "config.json")
         self.expect_failure(run("eval", self.dense, "--perplexity", self.folder / "no.txt"), EXIT_BAD_FILE, "no.txt")
+
+    def test_eval_window_beyond_the_model(self):
+        result = run("eval", self.dense, "--perplexity", __file__, "--window", "512")
+        self.expect_failure(result, EXIT_USAGE, "--window", "256")
+
+    def test_eval_text_that_is_none(self):
+        result = run("eval", self.dense, "--perplexity", self.folder)
+        self.expect_failure(result, EXIT_BAD_FILE, str(self.folder), "it is a folder")
+        text = self.folder / "latin1.txt"
+        text.write_bytes(b"the thing in the other house " * 100000 + b"caf\xe9 on another day")
+        result = run("eval", self.dense, "--perplexity", text)
+        self.expect_failure(result, EXIT_BAD_FILE, str(text), "byte 2900003 (0xe9) is not UTF-8")
 
     def test_generation_config_that_is_wrong(self):
         for name, text, word in [("range", '{"temperature": -1}', "temperature"), ("type", '{"top_p": "x"}', "top_p"),

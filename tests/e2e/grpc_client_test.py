@@ -23,6 +23,7 @@ except ImportError as error:
     sys.exit(SKIPPED)
 
 import importlib
+import json
 import math
 import threading
 import time
@@ -50,7 +51,7 @@ def setUpModule():
     FOLDER = served.temporary_folder()
     pb, pb_grpc = make_stubs(FOLDER.name)
     _, bits = served.make_model(BITDIAL, FOLDER.name)
-    SERVER = Server(BITDIAL, bits, "--max-stop-strings", "4")
+    SERVER = Server(BITDIAL, bits, "--max-stop-strings", "4", "--log-format", "json")
     CHANNEL = grpc.insecure_channel(SERVER.address)
     STUB = pb_grpc.InferenceServiceStub(CHANNEL)
 
@@ -60,6 +61,8 @@ def tearDownModule():
     code = SERVER.stop()
     FOLDER.cleanup()
     assert code == 0, (code, SERVER.log)
+    for line in SERVER.log:  # whatever the clients sent, also to the standard services
+        json.loads(line)
 
 
 def generate(text="the thing", token_ids=None, **params):
@@ -265,6 +268,12 @@ class BadInput(unittest.TestCase):
         raw = CHANNEL.unary_stream(f"/{SERVICE}/Generate", request_serializer=bytes, response_deserializer=bytes)
         for data in (b"\x12\x02\xc3\x28", b"\x12\x7f", b"\xff\xff\xff\xff"):  # invalid UTF-8, cut short, noise
             self.refused(data, grpc.StatusCode.INVALID_ARGUMENT, "UTF-8", method=raw)
+        for method in ("grpc.health.v1.Health/Check", "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"):
+            raw = CHANNEL.stream_stream(f"/{method}", request_serializer=bytes, response_deserializer=bytes)
+            try:
+                list(raw(iter([b"\x0a\x02\xc3\x28"])))
+            except grpc.RpcError:
+                pass  # gRPC's own answer; tearDownModule looks at what it logged
 
     def test_too_large(self):
         self.refused(generate("x" * (5 << 20)), grpc.StatusCode.RESOURCE_EXHAUSTED)

@@ -103,7 +103,8 @@ class WithServer(unittest.TestCase):
 
     def test_timeout_ends_the_computing(self):
         done = client(self.server, *LONG, "--timeout", "0.3")
-        self.assertEqual(done.returncode, 8)
+        self.assertEqual(done.returncode, 10)
+        self.assertIn("within 0.3 s; give a longer --timeout", done.stderr)
         self.assertTrue(wait_until(lambda: any("status=DEADLINE_EXCEEDED" in line or "status=CANCELLED" in line
                                                for line in self.server.log)))
 
@@ -114,7 +115,6 @@ class WithServer(unittest.TestCase):
         self.assertEqual(client(self.server, "--health").returncode, 0)
 
 
-class Signals(unittest.TestCase):
 class GenerationConfig(unittest.TestCase):
     def test_do_sample_decides_the_default_temperature(self):
         """Seeds change nothing in a greedy answer, and do change one at temperature 1."""
@@ -129,6 +129,7 @@ class GenerationConfig(unittest.TestCase):
             self.assertEqual(ids[0] == ids[1], is_greedy)
 
 
+class Signals(unittest.TestCase):
     def test_sigterm_and_sigint_exit_0_when_idle(self):
         for number in (signal.SIGTERM, signal.SIGINT):
             server = Server(BITDIAL, BITS)
@@ -199,7 +200,6 @@ class Refusals(unittest.TestCase):
             self.refused(9, message, "--check-config", "--config", path)
         self.refused(9, "/nowhere.json", BITS, "--config", "/nowhere.json")
         self.refused(9, "BITDIAL_MAX_STOP_BYTES", BITS, env={"BITDIAL_MAX_STOP_BYTES": "x"})
-
         for flags in ((BITS,), ("--check-config",), ("--print-config",), (BITS, "--threads", "1")):
             self.refused(9, "BITDIAL_THREADS", *flags, env={"BITDIAL_THREADS": "abc"})
             self.refused(9, "did you mean \"BITDIAL_MAX_CONTEXT\"", *flags, env={"BITDIAL_MAX_CONTXT": "1"})
@@ -223,6 +223,7 @@ class Refusals(unittest.TestCase):
         self.refused(9, f"environment variable {variable}: {message}", *listen, env={variable: "40000"})
         self.refused(2, f"--max-context: {message}", *listen, "--max-context", "40000")
         self.refused(2, "--kv-cache-bytes: kv_cache_bytes 1 holds no block", *listen, "--kv-cache-bytes", "1")
+
     def test_printed_config_is_a_config(self):
         printed = run(BITDIAL, "serve", "--print-config", "--max-context", "77").stdout
         self.assertEqual(json.loads(printed)["max_context"], 77)
@@ -242,6 +243,14 @@ class Refusals(unittest.TestCase):
             self.assertIn("cannot reach", done.stderr)
             self.assertIn("bitdial serve", done.stderr)
         self.assertEqual(client(address).returncode, 2)
+
+    def test_client_whose_server_does_not_answer(self):
+        with socket.socket() as silent:  # takes connections and says nothing
+            silent.bind(("127.0.0.1", 0))
+            silent.listen()
+            done = client(f"127.0.0.1:{silent.getsockname()[1]}", "--health", "--timeout", "0.3")
+        self.assertEqual(done.returncode, 8)
+        self.assertIn("within 0.3 s", done.stderr)
 
     def test_json_log_lines(self):
         server = Server(BITDIAL, BITS, "--log-format", "json")
