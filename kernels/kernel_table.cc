@@ -82,6 +82,12 @@ const char* Name(Op op) {
       return "silu_mul";
     case Op::kAdd:
       return "add";
+    case Op::kLayerNorm:
+      return "layer_norm";
+    case Op::kRelu:
+      return "relu";
+    case Op::kGelu:
+      return "gelu";
   }
   return "?";
 }

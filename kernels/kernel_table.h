@@ -14,13 +14,26 @@
 #include "kernels/ops/attention/attention.h"
 #include "kernels/ops/elementwise/elementwise.h"
 #include "kernels/ops/embedding/embedding.h"
+#include "kernels/ops/layer_norm/layer_norm.h"
 #include "kernels/ops/linear/linear.h"
 #include "kernels/ops/rms_norm/rms_norm.h"
 #include "kernels/ops/rope/rope.h"
 
 namespace bitdial::kernels {
 
-enum class Op : uint8_t { kLinear, kEmbedding, kRmsNorm, kRope, kKvAppend, kAttention, kSiluMul, kAdd };
+enum class Op : uint8_t {
+  kLinear,
+  kEmbedding,
+  kRmsNorm,
+  kRope,
+  kKvAppend,
+  kAttention,
+  kSiluMul,
+  kAdd,
+  kLayerNorm,
+  kRelu,
+  kGelu,
+};
 enum class WeightFormat : uint8_t { kNone, kDense, kBcq };
 enum class KvFormat : uint8_t { kNone, kF32, kF16 };
 // Follows from the token's index alone: < num_prompt_tokens is a prompt row, also when it is recomputed.
@@ -72,7 +85,9 @@ struct KernelShape {
 // "" when the kernel takes the shape, else the precondition that fails: "in_features 100 is not a multiple of 32".
 using SupportsFn = std::string (*)(const KernelShape&);
 
-using KernelFn = std::variant<LinearFn, EmbeddingFn, RmsNormFn, RopeFn, KvAppendFn, AttentionFn, SiluMulFn, AddFn>;
+// In the order of Op.
+using KernelFn = std::variant<LinearFn, EmbeddingFn, RmsNormFn, RopeFn, KvAppendFn, AttentionFn, SiluMulFn, AddFn,
+                              LayerNormFn, ReluFn, GeluFn>;
 
 // One kernel. Names parse as <format>_<op>_<activation>[_<tile>]__<backend>, for example bcq_linear_f32_lut4__avx512,
 // and are the same string in file, log, test and bench.

@@ -10,6 +10,7 @@
 #include "kernels/kv_formats/f16/rows.h"
 #include "kernels/kv_formats/f32/rows.h"
 #include "kernels/ops/elementwise/rows.h"
+#include "kernels/ops/layer_norm/rows.h"
 #include "kernels/ops/rms_norm/rows.h"
 #include "kernels/ops/rope/rows.h"
 
@@ -23,6 +24,7 @@ constexpr std::span<const KernelRow> (*kFolders[])() = {
     F32KvRows,        //
     F16KvRows,        //
     ElementwiseRows,  //
+    LayerNormRows,    //
     RmsNormRows,      //
     RopeRows,         //
 };

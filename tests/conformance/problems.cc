@@ -299,6 +299,45 @@ Problem RmsNormProblem(int64_t hidden, int64_t num_rows, Random& random) {
   return problem;
 }
 
+// With m = ceil(n / 16) + 5 roundings of a sum of n in any of our orders: the mean is off by
+// e = (m + 1) u mean|x|, and so is every distance d from it, beside its own rounding. The mean's
+// error changes the variance by e^2 alone (distances sum to 0); its sum is off by (m + 3) u of
+// itself, halved by the root; then eps, the root, the division and a product. The last step rounds
+// once, and the reference once.
+Problem LayerNormProblem(int64_t hidden, int64_t num_rows, float offset, Random& random) {
+  auto x = std::make_shared<Rows>(RandomRows(random, num_rows, hidden, 1));
+  for (size_t i = 0; i < x->memory->size(); ++i) (*x->memory)[i] += offset;
+  Floats weight = random.Normals(hidden), bias = random.Normals(hidden);
+  constexpr float kEps = 1e-5f;
+  Problem problem;
+  problem.description = fmt::format("hidden {} rows {} around {}", hidden, num_rows, offset);
+  problem.num_rows = num_rows;
+  problem.row_width = hidden;
+  const auto n = static_cast<double>(hidden);
+  const double m = static_cast<double>((hidden + 15) / 16) + 5;
+  for (int64_t row = 0; row < num_rows; ++row) {
+    const float* in = x->Range(row, 1).data;
+    double mean = 0, size = 0, variance = 0;
+    for (int64_t i = 0; i < hidden; ++i) mean += in[i] / n, size += std::abs(in[i]) / n;
+    for (int64_t i = 0; i < hidden; ++i) variance += (in[i] - mean) * (in[i] - mean) / n;
+    const double scale = 1 / std::sqrt(variance + kEps);
+    const double mean_error = (m + 1) * kU * size;
+    const double scale_error = (m + 3) * kU / 2 + 4 * kU + mean_error * mean_error * scale * scale;
+    for (int64_t i = 0; i < hidden; ++i) {
+      const double distance = std::abs(in[i] - mean), factor = scale * std::abs((*weight)[i]);
+      problem.bounds.push_back(factor * (mean_error + distance * (scale_error + kU)) +
+                               2 * kU * (factor * distance + std::abs((*bias)[i])));
+    }
+  }
+  problem.run = [=](const KernelRow& row, Stream& stream, int64_t begin, int64_t count) {
+    Output out(count, hidden, 4);
+    std::get<LayerNormFn>(row.fn)(
+        {x->Range(begin, count), out.matrix(), weight->data(), bias->data(), kEps}, stream);
+    return out.Take();
+  };
+  return problem;
+}
+
 // Two products and a sum, and the reference's own rounding.
 Problem RopeProblem(int64_t num_heads, int64_t head_dim, int64_t num_rows, Random& random) {
   constexpr int64_t kMaxPositions = 40;
@@ -368,6 +407,38 @@ Problem SiluMulProblem(int64_t width, int64_t num_rows, Random& random) {
     Output out(count, width, 3);
     std::get<SiluMulFn>(row.fn)({gate->Range(begin, count), up->Range(begin, count), out.matrix()},
                                 stream);
+    return out.Take();
+  };
+  return problem;
+}
+
+// relu: exact. gelu: |x| / 2 times the 1.5e-7 of its erfc and the roundings of that (polynomial,
+// division, 2 ulp of exp, x^2 / 2 in the exponent, which peak below 16 u together), then two
+// roundings of at most |x| and the reference's own.
+Problem ActivationProblem(Op op, int64_t width, int64_t num_rows, Random& random) {
+  auto x = std::make_shared<Rows>(RandomRows(random, num_rows, width, 1, 2.5f));
+  const float extremes[] = {0.0f,  -0.0f, 1e-30f, -1e-30f, 5.5f,
+                            -5.5f, 13.2f, -13.2f, 1e20f,   -1e20f};
+  for (int64_t i = 0; i < std::min<int64_t>(width, std::size(extremes)); ++i) {
+    (*x->memory)[i] = extremes[i];
+  }
+  Problem problem;
+  problem.description = fmt::format("width {} rows {}", width, num_rows);
+  problem.num_rows = num_rows;
+  problem.row_width = width;
+  for (int64_t row = 0; row < num_rows; ++row) {
+    for (int64_t i = 0; i < width; ++i) {
+      const double size = std::abs(x->Range(row, 1).data[i]);
+      problem.bounds.push_back(op == Op::kRelu ? 0 : size * (1.5e-7 / 2 + (8 + 3) * kU));
+    }
+  }
+  problem.run = [=](const KernelRow& row, Stream& stream, int64_t begin, int64_t count) {
+    Output out(count, width, 3);
+    if (op == Op::kRelu) {
+      std::get<ReluFn>(row.fn)({x->Range(begin, count), out.matrix()}, stream);
+    } else {
+      std::get<GeluFn>(row.fn)({x->Range(begin, count), out.matrix()}, stream);
+    }
     return out.Take();
   };
   return problem;
@@ -672,6 +743,12 @@ void AddRowWise(const KernelKey& key, std::vector<MakeProblem>& problems) {
       problems.push_back([=] {
         Random random(seed);
         if (key.op == Op::kRmsNorm) return RmsNormProblem(width, rows, random);
+        if (key.op == Op::kLayerNorm) {
+          return LayerNormProblem(width, rows, seed % 3 == 0 ? 100.0f : 0.0f, random);
+        }
+        if (key.op == Op::kRelu || key.op == Op::kGelu) {
+          return ActivationProblem(key.op, width, rows, random);
+        }
         if (key.op == Op::kRope) return RopeProblem(1 + rows % 3, 2 * width, rows, random);
         if (key.op == Op::kSiluMul) return SiluMulProblem(width, rows, random);
         return AddProblem(width, rows, random);
@@ -780,6 +857,14 @@ std::vector<MakeProblem> RealProblems(const KernelKey& key) {
       add([=](Random& r) { return RmsNormProblem(kHidden, 512, r); });
       add([=](Random& r) { return RmsNormProblem(4096, 64, r); });
       break;
+    case Op::kLayerNorm:
+      add([=](Random& r) { return LayerNormProblem(768, 512, 0.5f, r); });
+      add([=](Random& r) { return LayerNormProblem(4096, 64, 0, r); });
+      break;
+    case Op::kRelu:
+    case Op::kGelu:
+      add([=](Random& r) { return ActivationProblem(key.op, 3072, 512, r); });
+      break;
     case Op::kRope:
       add([=](Random& r) { return RopeProblem(9, 64, 512, r); });
       break;
@@ -832,7 +917,7 @@ std::vector<KernelShape> IllegalShapes(const KernelKey& key) {
       change(heads, [](KernelShape& s) { s.head_dim = 0; });
       break;
     default:
-      break;  // rms_norm, silu_mul and add take any shape
+      break;  // norms and element-wise ops take any shape
   }
   return shapes;
 }

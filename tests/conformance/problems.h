@@ -37,7 +37,8 @@ using MakeProblem = std::function<Problem()>;
 // The sweep for a row: remainders around the vector width, one to many rows, all element types.
 std::vector<MakeProblem> SmallProblems(const KernelKey& key);
 
-// Layers of SmolLM2-135M: 576, 1536, 49152 features, 9 heads over 3 of 64 channels, 512 tokens.
+// Layers of SmolLM2-135M: 576, 1536, 49152 features, 9 heads over 3 of 64 channels, 512 tokens; and
+// of OPT-125m where SmolLM2 has no such op: 768, 3072 features.
 std::vector<MakeProblem> RealProblems(const KernelKey& key);
 
 // Shapes that every row of the key must refuse.

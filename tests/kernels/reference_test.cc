@@ -117,6 +117,27 @@ TEST_F(ReferenceTest, SiluMulAndAdd) {
   EXPECT_THAT(out, ElementsAre(5, FloatEq(3.46211716f), FloatEq(1.46211716f), 50.5f));
 }
 
+// Mean 3, variance 8 / 3 (of the population); in place.
+TEST_F(ReferenceTest, LayerNorm) {
+  float x[] = {1, 5, 3, /*a row without spread*/ 7, 7, 7};
+  const float weight[] = {1, 1, 2}, bias[] = {0, 10, -1};
+  Find<LayerNormFn>({.op = Op::kLayerNorm})(
+      {MakeMatrix(x, 2, 3), MakeMatrix(x, 2, 3), weight, bias, 1.0f / 3}, stream_);
+  const float unit = 1.1547005f;  // 2 / sqrt(8 / 3 + 1 / 3)
+  EXPECT_THAT(x, ElementsAre(FloatEq(-unit), FloatEq(10 + unit), -1, 0, 10, -1));
+}
+
+TEST_F(ReferenceTest, ReluAndGelu) {
+  const float nan = std::nanf("");
+  const float x[] = {-2, -0.0f, 3, nan, -1, 10, -10};
+  float out[7] = {};
+  Find<ReluFn>({.op = Op::kRelu})({MakeMatrix(x, 1, 7), MakeMatrix(out, 1, 7)}, stream_);
+  EXPECT_THAT(out, ElementsAre(0, 0, 3, ::testing::IsNan(), 0, 10, 0));
+  Find<GeluFn>({.op = Op::kGelu})({MakeMatrix(x, 1, 7), MakeMatrix(out, 1, 7)}, stream_);
+  EXPECT_THAT(out, ElementsAre(FloatEq(-0.04550026f), 0, FloatEq(2.9959503f), ::testing::IsNan(),
+                               FloatEq(-0.15865525f), 10, FloatEq(-7.6198530e-23f)));
+}
+
 // Two sequences, one KV head for two query heads, blocks of two tokens out of order.
 TEST_F(ReferenceTest, AppendThenAttend) {
   for (KvFormat format : {KvFormat::kF32, KvFormat::kF16}) {

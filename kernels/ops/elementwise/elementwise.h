@@ -6,7 +6,8 @@
 
 namespace bitdial::kernels {
 
-// out = silu(gate) * up, silu(z) = z / (1 + exp(-z)). Shapes [num_tokens, intermediate_size]; out may alias gate or up.
+// out = silu(gate) * up, silu(z) = z / (1 + exp(-z)). Shapes [num_tokens, intermediate_size]; out
+// may alias gate or up.
 struct SiluMulArgs {
   Matrix<const float> gate;
   Matrix<const float> up;
@@ -20,5 +21,20 @@ struct AddArgs {
   Matrix<float> out;
 };
 using AddFn = void (*)(const AddArgs&, Stream&) noexcept;
+
+// out = max(x, 0); NaN stays NaN. Shapes [num_tokens, intermediate_size]; out may alias x.
+struct ReluArgs {
+  Matrix<const float> x;
+  Matrix<float> out;
+};
+using ReluFn = void (*)(const ReluArgs&, Stream&) noexcept;
+
+// out = x (1 + erf(x / sqrt 2)) / 2, the exact form. Shapes [num_tokens, intermediate_size]; out
+// may alias x.
+struct GeluArgs {
+  Matrix<const float> x;
+  Matrix<float> out;
+};
+using GeluFn = void (*)(const GeluArgs&, Stream&) noexcept;
 
 }  // namespace bitdial::kernels

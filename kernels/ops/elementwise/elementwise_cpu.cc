@@ -16,6 +16,13 @@ void Add(cpu::AddRunFn* run, const AddArgs& args, Stream& stream) {
                   [&](int64_t row) { run(args.x.Row(row), args.out.Row(row), args.out.cols); });
 }
 
+// relu and gelu: one operand, any Args with x and out.
+template <typename Args>
+void Activate(cpu::ActivationRunFn* run, const Args& args, Stream& stream) {
+  cpu::ForEachRow(stream.pool(), args.out.rows,
+                  [&](int64_t row) { run(args.x.Row(row), args.out.Row(row), args.out.cols); });
+}
+
 }  // namespace
 
 void SiluMulAvx2(const SiluMulArgs& args, Stream& stream) noexcept {
@@ -27,6 +34,18 @@ void SiluMulAvx512(const SiluMulArgs& args, Stream& stream) noexcept {
 void AddAvx2(const AddArgs& args, Stream& stream) noexcept { Add(cpu::avx2::AddRun, args, stream); }
 void AddAvx512(const AddArgs& args, Stream& stream) noexcept {
   Add(cpu::avx512::AddRun, args, stream);
+}
+void ReluAvx2(const ReluArgs& args, Stream& stream) noexcept {
+  Activate(cpu::avx2::ReluRun, args, stream);
+}
+void ReluAvx512(const ReluArgs& args, Stream& stream) noexcept {
+  Activate(cpu::avx512::ReluRun, args, stream);
+}
+void GeluAvx2(const GeluArgs& args, Stream& stream) noexcept {
+  Activate(cpu::avx2::GeluRun, args, stream);
+}
+void GeluAvx512(const GeluArgs& args, Stream& stream) noexcept {
+  Activate(cpu::avx512::GeluRun, args, stream);
 }
 
 }  // namespace bitdial::kernels

@@ -10,17 +10,24 @@ namespace bitdial::kernels::cpu {
 using SiluMulRunFn = void(const float* gate, const float* up, float* out, int64_t n) noexcept;
 // out[i] += x[i]
 using AddRunFn = void(const float* x, float* out, int64_t n) noexcept;
-// out[i] = e^x[i], what silu and softmax use; here so that a test can measure it.
+// out[i] = f(x[i]); out may be x. relu: exact. gelu: within 0.5 |x| 1.5e-7 and 8 roundings of |x|
+// (elementwise_x16.h).
+using ActivationRunFn = void(const float* x, float* out, int64_t n) noexcept;
+// out[i] = e^x[i], what silu, gelu and softmax use; here so that a test can measure it.
 using ExpRunFn = void(const float* x, float* out, int64_t n) noexcept;
 
 namespace avx2 {
 SiluMulRunFn SiluMulRun;
 AddRunFn AddRun;
+ActivationRunFn ReluRun;
+ActivationRunFn GeluRun;
 ExpRunFn ExpRun;
 }  // namespace avx2
 namespace avx512 {
 SiluMulRunFn SiluMulRun;
 AddRunFn AddRun;
+ActivationRunFn ReluRun;
+ActivationRunFn GeluRun;
 ExpRunFn ExpRun;
 }  // namespace avx512
 

@@ -1,4 +1,4 @@
-// The kernel rows of silu_mul and add.
+// The kernel rows of silu_mul, add, relu and gelu.
 #pragma once
 
 #include <span>
