@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -29,5 +30,23 @@ std::vector<int64_t> LayersToWarmUp(const std::vector<Layer>& layers) {
   }
   return chosen;
 }
+
+// Indices of a model's layers, ascending, made once at load so that a step allocates nothing.
+class LayersToRun {
+ public:
+  LayersToRun() = default;
+  template <typename Layer>
+  explicit LayersToRun(const std::vector<Layer>& layers)
+      : all_(layers.size()), warm_up_(LayersToWarmUp(layers)) {
+    std::iota(all_.begin(), all_.end(), 0);
+  }
+  const std::vector<int64_t>& For(const StepContext& step) const {
+    return step.is_warm_up ? warm_up_ : all_;
+  }
+
+ private:
+  std::vector<int64_t> all_;
+  std::vector<int64_t> warm_up_;
+};
 
 }  // namespace bitdial::engine

@@ -4,15 +4,10 @@
 #include <cmath>
 #include <numbers>
 
+#include "engine/models/config_keys.h"
+
 namespace bitdial::engine {
 namespace {
-
-// Limits on what a file may claim, so that products of two of them fit 64 bits with room to spare.
-constexpr int64_t kMaxLayers = 1 << 10;
-constexpr int64_t kMaxFeatures = 1 << 20;
-constexpr int64_t kMaxVocab = 1 << 22;
-constexpr int64_t kMaxHeads = 1 << 12;
-constexpr int64_t kMaxPositions = 1 << 26;
 
 absl::Status ParseScaling(JsonObject& scaling, RopeConfig& rope) {
   // transformers 4 wrote "type", later "rope_type"; both may stand there.
@@ -54,17 +49,6 @@ absl::StatusOr<RopeConfig> ParseRope(JsonObject& reader) {
   return rope;
 }
 
-absl::StatusOr<std::vector<int32_t>> ParseEosIds(JsonObject& config, const Json& generation_config,
-                                                 int64_t vocab_size) {
-  BITDIAL_ASSIGN_OR_RETURN(
-      JsonObject generation,
-      JsonObject::Make(generation_config, config.what() + " (generation_config)"));
-  JsonObject& source = generation.Has("eos_token_id") ? generation : config;
-  BITDIAL_ASSIGN_OR_RETURN(const std::vector<int64_t> ids,
-                           source.GetIntListOr("eos_token_id", 0, vocab_size - 1));
-  return std::vector<int32_t>(ids.begin(), ids.end());
-}
-
 // What a Llama config may say that would change the arithmetic and is not built.
 absl::Status RefuseUnsupported(JsonObject& reader) {
   BITDIAL_ASSIGN_OR_RETURN(const std::string activation, reader.GetStringOr("hidden_act", "silu"));
@@ -72,14 +56,7 @@ absl::Status RefuseUnsupported(JsonObject& reader) {
     return Unimplemented("{}: hidden_act \"{}\" is not supported; silu is", reader.what(),
                          activation);
   }
-  BITDIAL_ASSIGN_OR_RETURN(auto foreign, reader.GetObject("quantization_config"));
-  if (foreign.has_value()) {
-    BITDIAL_ASSIGN_OR_RETURN(const std::string method, foreign->GetStringOr("quant_method", "?"));
-    return Unimplemented(
-        "{}: quantization_config.quant_method \"{}\" is not supported; give the unquantized "
-        "checkpoint to `bitdial quantize`",
-        reader.what(), method);
-  }
+  BITDIAL_RETURN_IF_ERROR(RefuseForeignQuantization(reader));
   BITDIAL_ASSIGN_OR_RETURN(const double rotary,
                            reader.GetNumberOr("partial_rotary_factor", 1, 0, 1));
   if (rotary != 1.0) {
@@ -139,7 +116,7 @@ absl::StatusOr<LlamaConfig> ParseLlamaConfig(const Json& json, const Json& gener
   BITDIAL_ASSIGN_OR_RETURN(config.attention_bias, reader.GetBoolOr("attention_bias", false));
   BITDIAL_ASSIGN_OR_RETURN(config.mlp_bias, reader.GetBoolOr("mlp_bias", false));
   BITDIAL_ASSIGN_OR_RETURN(config.eos_ids,
-                           ParseEosIds(reader, generation_config, config.vocab_size));
+                           ReadEosIds(reader, generation_config, config.vocab_size));
   return config;
 }
 

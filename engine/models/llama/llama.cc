@@ -2,51 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <numeric>
 
-#include "engine/layers/warm_up.h"
-
+#include "engine/layers/gather_rows.h"
+#include "engine/models/config_keys.h"
+#include "engine/models/model_info.h"
 #include "quant/container/leftovers.h"
 
 namespace bitdial::engine {
-namespace {
-
-// Tokens per KV block. The last block of a sequence is half empty on average: 16 tokens, 0.4 MB of
-// SmolLM2-135M's f16 K/V. Twice as many wastes twice that; half as many doubles the table look-ups
-// of attention.
-constexpr int32_t kBlockTokens = 32;
-
-// A request may ask for the bits that every linear with a choice offers; linears kept at one fixed
-// set follow any.
-std::vector<int> OfferedBits(const LlamaWeights& weights, const quant::QuantizationInfo* info) {
-  const int min_bits = info == nullptr ? 1 : info->min_bits;
-  const int max_bits = info == nullptr ? 8 : info->max_bits;
-  std::vector<int> dialled, fixed;
-  for (int bits = min_bits; bits <= max_bits; ++bits) {
-    bool some_dial = false, all_dials_offer = true, some_fixed_offers = false;
-    for (const LlamaLayer& layer : weights.layers) {
-      for (const Linear* linear : layer.linears()) {
-        const std::vector<kernels::BcqScales>& sets = linear->weight().bcq.scales;
-        const bool offers = std::any_of(sets.begin(), sets.end(),
-                                        [&](const auto& set) { return set.bits == bits; });
-        if (sets.size() > 1) {
-          some_dial = true;
-          all_dials_offer &= offers;
-        } else {
-          some_fixed_offers |= offers;
-        }
-      }
-    }
-    if (some_dial && all_dials_offer) dialled.push_back(bits);
-    if (!some_dial && some_fixed_offers) fixed.push_back(bits);
-  }
-  if (!dialled.empty()) return dialled;
-  if (!fixed.empty()) return fixed;
-  return {0};  // no planes in the decoder layers: a dense model
-}
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<DecoderModel>> LoadLlama(WeightLoader& loader,
                                                         const ModelOptions& options) {
@@ -57,22 +19,14 @@ absl::StatusOr<std::unique_ptr<DecoderModel>> LlamaModel::Load(WeightLoader& loa
                                                                const ModelOptions& options) {
   const quant::Checkpoint& checkpoint = loader.checkpoint();
   std::unique_ptr<LlamaModel> model(new LlamaModel);
-  auto config = ParseLlamaConfig(checkpoint.config(), checkpoint.generation_config(),
-                                 checkpoint.path() + ": config");
-  if (absl::IsInvalidArgument(config.status())) {  // the file's fault, not the caller's
-    return absl::DataLossError(config.status().message());
-  }
-  BITDIAL_ASSIGN_OR_RETURN(model->config_, std::move(config));
+  BITDIAL_ASSIGN_OR_RETURN(model->config_, AsFileError(ParseLlamaConfig(
+                                               checkpoint.config(), checkpoint.generation_config(),
+                                               checkpoint.path() + ": config")));
   // What needs no weights comes first: reading them can take minutes.
   BITDIAL_RETURN_IF_ERROR(quant::RefuseLeftovers(checkpoint));
-  if (options.max_context > model->config_.max_positions) {
-    return InvalidArgument("max_context {} is over the model's max_position_embeddings, {}",
-                           options.max_context, model->config_.max_positions);
-  }
+  BITDIAL_RETURN_IF_ERROR(CheckMaxContext(options, model->config_.max_positions));
   BITDIAL_ASSIGN_OR_RETURN(model->weights_, LoadLlamaWeights(loader, model->config_));
-  model->all_layers_.resize(model->weights_.layers.size());
-  std::iota(model->all_layers_.begin(), model->all_layers_.end(), 0);
-  model->warm_up_layers_ = LayersToWarmUp(model->weights_.layers);
+  model->layers_to_run_ = LayersToRun(model->weights_.layers);
   BITDIAL_RETURN_IF_ERROR(model->ResolveKernels(loader, options));
   BITDIAL_RETURN_IF_ERROR(model->FillInfo(loader, options));
   model->MakeRopeTables(model->info_.max_context);
@@ -83,7 +37,7 @@ Matrix<float> LlamaModel::Forward(const Batch& batch, const kvcache::KvStore& kv
                                   StepContext& step) const {
   Matrix<float> hidden = step.workspace.Take(batch.num_tokens(), config_.hidden_size);
   weights_.embedding.Forward(batch, hidden, step);
-  for (int64_t i : step.is_warm_up ? warm_up_layers_ : all_layers_) {
+  for (int64_t i : layers_to_run_.For(step)) {
     const LlamaLayer& layer = weights_.layers[static_cast<size_t>(i)];
     Attention(layer, hidden, batch, kv.Segment(i, batch.block_tables(), batch.max_blocks_per_seq()),
               step);
@@ -151,10 +105,7 @@ Matrix<float> LlamaModel::Logits(Matrix<const float> hidden, std::span<const Log
   Matrix<float> logits = step.workspace.Take(num_rows, config_.vocab_size);
   Workspace::Scope scope(step.workspace);
   Matrix<float> x = step.workspace.Take(num_rows, config_.hidden_size);
-  for (int64_t i = 0; i < num_rows; ++i) {
-    std::memcpy(x.Row(i), hidden.Row(wanted[static_cast<size_t>(i)].row),
-                static_cast<size_t>(config_.hidden_size) * sizeof(float));
-  }
+  GatherRows(hidden, wanted, x);
   Norm(weights_.final_norm, x, x, step);
   const RowGroup rows{num_rows, role == kernels::Role::kPrompt ? num_rows : 0, row_bits};
   weights_.head.Forward(x, logits, rows, step);
@@ -210,31 +161,20 @@ absl::Status LlamaModel::ResolveKernels(WeightLoader& loader, const ModelOptions
 }
 
 absl::Status LlamaModel::FillInfo(const WeightLoader& loader, const ModelOptions& options) {
-  constexpr int64_t kDefaultMaxContext = 8192;  // what fits most machines; more is one flag away
-  kv_shape_ = {.num_layers = config_.num_layers,
-               .num_kv_heads = config_.num_kv_heads,
-               .head_dim = config_.head_dim,
-               .format = options.kv_format,
-               .block_tokens = kBlockTokens};
-  info_.architecture = "LlamaForCausalLM";
-  info_.vocab_size = config_.vocab_size;
-  info_.max_context = options.max_context > 0 ? options.max_context
-                                              : std::min(config_.max_positions, kDefaultMaxContext);
-  info_.num_layers = config_.num_layers;
-  info_.hidden_size = config_.hidden_size;
-  info_.num_parameters = loader.totals().num_parameters;
-  info_.bits = OfferedBits(weights_, loader.checkpoint().quantization());
-  info_.default_bits = info_.bits.back();
-  info_.eos_ids = config_.eos_ids;
-  for (int32_t id : options.extra_eos_ids) {
-    const bool is_known =
-        std::find(info_.eos_ids.begin(), info_.eos_ids.end(), id) != info_.eos_ids.end();
-    if (!is_known && id >= 0 && id < config_.vocab_size) info_.eos_ids.push_back(id);
+  const DecoderShape shape = {.architecture = "LlamaForCausalLM",
+                              .vocab_size = config_.vocab_size,
+                              .hidden_size = config_.hidden_size,
+                              .num_layers = config_.num_layers,
+                              .num_kv_heads = config_.num_kv_heads,
+                              .head_dim = config_.head_dim,
+                              .max_positions = config_.max_positions,
+                              .eos_ids = config_.eos_ids};
+  std::vector<const Linear*> linears;
+  for (const LlamaLayer& layer : weights_.layers) {
+    for (const Linear* linear : layer.linears()) linears.push_back(linear);
   }
-  info_.weight_bytes = loader.totals().weight_bytes;
-  info_.kv_bytes_per_token = kv_shape_.BytesPerToken();
-  info_.backend = kernels::Name(loader.table().backend());
-  info_.kernels.assign(loader.totals().kernel_names.begin(), loader.totals().kernel_names.end());
+  kv_shape_ = MakeKvShape(shape, options.kv_format);
+  info_ = MakeModelInfo(shape, linears, loader, options);
   return absl::OkStatus();
 }
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/layers/warm_up.h"
 #include "engine/models/decoder_model.h"
 #include "engine/models/llama/config.h"
 #include "engine/models/llama/weights.h"
@@ -50,8 +51,7 @@ class LlamaModel final : public DecoderModel {
 
   LlamaConfig config_;
   LlamaWeights weights_;
-  std::vector<int64_t> all_layers_;      // 0 .. num_layers - 1
-  std::vector<int64_t> warm_up_layers_;  // LayersToWarmUp()
+  LayersToRun layers_to_run_;
   Kernels kernels_;
   ModelInfo info_;
   kvcache::KvShape kv_shape_;

@@ -1,0 +1,83 @@
+#include "engine/models/model_info.h"
+
+#include <algorithm>
+
+namespace bitdial::engine {
+namespace {
+
+// Tokens per KV block. The last block of a sequence is half empty on average: 16 tokens, 0.4 MB of
+// SmolLM2-135M's f16 K/V. Twice as many wastes twice that; half as many doubles the table look-ups
+// of attention.
+constexpr int32_t kBlockTokens = 32;
+
+// A request may ask for the bits that every linear with a choice offers; linears kept at one fixed
+// set follow any.
+std::vector<int> OfferedBits(const std::vector<const Linear*>& linears,
+                             const quant::QuantizationInfo* info) {
+  const int min_bits = info == nullptr ? 1 : info->min_bits;
+  const int max_bits = info == nullptr ? 8 : info->max_bits;
+  std::vector<int> dialled, fixed;
+  for (int bits = min_bits; bits <= max_bits; ++bits) {
+    bool some_dial = false, all_dials_offer = true, some_fixed_offers = false;
+    for (const Linear* linear : linears) {
+      const std::vector<kernels::BcqScales>& sets = linear->weight().bcq.scales;
+      const bool offers =
+          std::any_of(sets.begin(), sets.end(), [&](const auto& set) { return set.bits == bits; });
+      if (sets.size() > 1) {
+        some_dial = true;
+        all_dials_offer &= offers;
+      } else {
+        some_fixed_offers |= offers;
+      }
+    }
+    if (some_dial && all_dials_offer) dialled.push_back(bits);
+    if (!some_dial && some_fixed_offers) fixed.push_back(bits);
+  }
+  if (!dialled.empty()) return dialled;
+  if (!fixed.empty()) return fixed;
+  return {0};  // no planes in the decoder layers: a dense model
+}
+
+}  // namespace
+
+absl::Status CheckMaxContext(const ModelOptions& options, int64_t max_positions) {
+  if (options.max_context <= max_positions) return absl::OkStatus();
+  return InvalidArgument("max_context {} is over the model's max_position_embeddings, {}",
+                         options.max_context, max_positions);
+}
+
+kvcache::KvShape MakeKvShape(const DecoderShape& shape, kernels::KvFormat format) {
+  return {.num_layers = shape.num_layers,
+          .num_kv_heads = shape.num_kv_heads,
+          .head_dim = shape.head_dim,
+          .format = format,
+          .block_tokens = kBlockTokens};
+}
+
+ModelInfo MakeModelInfo(const DecoderShape& shape, const std::vector<const Linear*>& layer_linears,
+                        const WeightLoader& loader, const ModelOptions& options) {
+  constexpr int64_t kDefaultMaxContext = 8192;  // what fits most machines; more is one flag away
+  ModelInfo info;
+  info.architecture = shape.architecture;
+  info.vocab_size = shape.vocab_size;
+  info.max_context = options.max_context > 0 ? options.max_context
+                                             : std::min(shape.max_positions, kDefaultMaxContext);
+  info.num_layers = shape.num_layers;
+  info.hidden_size = shape.hidden_size;
+  info.num_parameters = loader.totals().num_parameters;
+  info.bits = OfferedBits(layer_linears, loader.checkpoint().quantization());
+  info.default_bits = info.bits.back();
+  info.eos_ids = shape.eos_ids;
+  for (int32_t id : options.extra_eos_ids) {
+    const bool is_known =
+        std::find(info.eos_ids.begin(), info.eos_ids.end(), id) != info.eos_ids.end();
+    if (!is_known && id >= 0 && id < shape.vocab_size) info.eos_ids.push_back(id);
+  }
+  info.weight_bytes = loader.totals().weight_bytes;
+  info.kv_bytes_per_token = MakeKvShape(shape, options.kv_format).BytesPerToken();
+  info.backend = kernels::Name(loader.table().backend());
+  info.kernels.assign(loader.totals().kernel_names.begin(), loader.totals().kernel_names.end());
+  return info;
+}
+
+}  // namespace bitdial::engine
