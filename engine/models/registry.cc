@@ -1,6 +1,7 @@
 // Every model family, in one list: a new one is a folder beside llama/ and a line here.
 #include "engine/models/decoder_model.h"
 #include "engine/models/llama/llama.h"
+#include "engine/models/opt/opt.h"
 #include "quant/container/json_reader.h"
 
 namespace bitdial::engine {
@@ -16,6 +17,7 @@ struct Family {
 
 constexpr Family kFamilies[] = {
     {"LlamaForCausalLM", &LoadLlama},
+    {"OPTForCausalLM", &LoadOpt},
 };
 
 }  // namespace

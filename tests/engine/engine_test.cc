@@ -303,6 +303,24 @@ void Poke(const std::string& path, const std::string& tensor, uint32_t word) {
   file.write(reinterpret_cast<const char*>(&word), 4);
 }
 
+// Every tensor whose name begins with `from` begins with `to` instead.
+void RenameTensors(const std::string& path, const std::string& from, const std::string& to) {
+  std::ifstream file(path, std::ios::binary);
+  std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  uint64_t header_bytes = 0;
+  std::memcpy(&header_bytes, bytes.data(), 8);
+  const Json tensors = Json::parse(bytes.substr(8, header_bytes));
+  Json renamed = Json::object();
+  for (const auto& [name, entry] : tensors.items()) {
+    renamed[name.starts_with(from) ? to + name.substr(from.size()) : name] = entry;
+  }
+  std::string header = renamed.dump();
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  const uint64_t size = header.size();
+  std::ofstream(path, std::ios::binary) << std::string(reinterpret_cast<const char*>(&size), 8)
+                                        << header << bytes.substr(8 + header_bytes);
+}
+
 TEST_F(EngineTest, WeightsThatAreNotFiniteAreRefusedByName) {
   struct Case {
     const char* model;
@@ -315,6 +333,8 @@ TEST_F(EngineTest, WeightsThatAreNotFiniteAreRefusedByName) {
         Case{"llama/gqa_bias_f32", "model.norm.weight", 0x7f800001},
         Case{"llama/rope_llama3_bf16", "model.embed_tokens.weight", 0x3f807fc0},
         Case{"llama/gqa_tied_f16", "model.layers.2.mlp.down_proj.weight", 0x7c003c00},
+        Case{"opt/pre_norm_f16", "model.decoder.embed_positions.weight", 0x7c003c00},
+        Case{"opt/pre_norm_f16", "model.decoder.layers.1.final_layer_norm.bias", 0x7e003c00},
         Case{"anybcq_release", "model.layers.1.mlp.gate_proj.alpha_3", 0x7e003c00}}) {
     TempDir folder;
     CopyModel(one.model, folder);
@@ -386,10 +406,11 @@ TEST_F(EngineTest, GgufBlocksWithAnInfiniteOrNanScaleAreRefusedByName) {
 }
 
 TEST_F(EngineTest, AConfigThatDoesNotFitTheTensorsIsRefused) {
+  const char* model = "anybcq_release";
   const auto refuse = [&](const char* key, const Json& value, absl::StatusCode code,
                           const char* says) {
     TempDir folder;
-    CopyModel("anybcq_release", folder);
+    CopyModel(model, folder);
     Json config = testing::ReadJson(folder / "config.json");
     config[key] = value;
     std::ofstream(folder / "config.json") << config;
@@ -404,6 +425,30 @@ TEST_F(EngineTest, AConfigThatDoesNotFitTheTensorsIsRefused) {
   refuse("attention_bias", true, absl::StatusCode::kNotFound, "self_attn.q_proj.bias");
   refuse("architectures", Json::array({"MambaForCausalLM"}), absl::StatusCode::kUnimplemented,
          "MambaForCausalLM");
+
+  model = "opt/post_norm_proj_f32";
+  refuse("max_position_embeddings", 73, absl::StatusCode::kDataLoss,
+         "73 positions need 75 rows in model.decoder.embed_positions");
+  refuse("word_embed_proj_dim", 32, absl::StatusCode::kDataLoss, "embed_tokens.weight");
+  refuse("do_layer_norm_before", true, absl::StatusCode::kNotFound,
+         "model.decoder.final_layer_norm.weight");
+  refuse("tie_word_embeddings", false, absl::StatusCode::kNotFound, "lm_head.weight");
+  refuse("activation_function", "swiglu", absl::StatusCode::kUnimplemented, "swiglu");
+}
+
+// Positions are read by row: planes in their place are no table.
+TEST_F(EngineTest, PositionsStoredAsBitPlanesAreRefused) {
+  TempDir folder;
+  CopyModel("opt/planes_f16", folder);
+  RenameTensors(folder / "model.safetensors", "model.decoder.layers.0.fc1.",
+                "model.decoder.embed_positions.");
+  Json config = testing::ReadJson(folder / "config.json");
+  config["max_position_embeddings"] = 62;  // with the two unused rows, as many as fc1 has outputs
+  std::ofstream(folder / "config.json") << config;
+  const absl::Status status = TryCreate(Options(), folder.path()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+  EXPECT_NE(Message(status).find("embed_positions\" is stored as bit-planes"), std::string::npos)
+      << status;
 }
 
 }  // namespace

@@ -8,34 +8,20 @@
 #include "engine/sampler/softmax.h"
 #include "tests/testing/loaded_model.h"
 #include "tests/testing/shared_data.h"
+#include "tests/testing/worst_cell.h"
 
 namespace bitdial::engine {
 namespace {
 
+using testing::Compare;
 using testing::GoldenPath;
 using testing::LoadedModel;
 using testing::ModelRunner;
 using testing::ReadFloats;
 using testing::ReadJson;
+using testing::Worst;
 
 constexpr ModelOptions kF32{.kv_format = kernels::KvFormat::kF32};
-
-struct Worst {
-  double error = 0;  // largest |got - want|
-  double scale = 0;  // largest |want|
-  size_t cell = 0;
-};
-
-Worst Compare(const std::vector<float>& got, const std::vector<float>& want) {
-  EXPECT_EQ(got.size(), want.size());
-  Worst worst;
-  for (size_t i = 0; i < std::min(got.size(), want.size()); ++i) {
-    const double error = std::abs(double{got[i]} - double{want[i]});
-    worst.scale = std::max(worst.scale, std::abs(double{want[i]}));
-    if (!(error <= worst.error)) worst.error = error, worst.cell = i;  // NaN lands here
-  }
-  return worst;
-}
 
 class TinyLlama : public ::testing::TestWithParam<const char*> {};
 

@@ -57,7 +57,9 @@ Request RandomRequest(std::mt19937& random, const ModelInfo& model) {
   const auto draw = [&](int low, int high) {
     return std::uniform_int_distribution(low, high)(random);
   };
-  std::vector<int32_t> prompt(static_cast<size_t>(draw(1, 70)));
+  // At most 90 tokens with the output, and the context's.
+  const int longest = std::min(70, static_cast<int>(model.max_context) - 20);
+  std::vector<int32_t> prompt(static_cast<size_t>(draw(1, longest)));
   for (int32_t& id : prompt) id = draw(0, static_cast<int>(model.vocab_size) - 1);
   Request request =
       MakeRequest(std::move(prompt),
@@ -147,7 +149,11 @@ INSTANTIATE_TEST_SUITE_P(
                       Setup{"anybcq_release", "cpu_ref", kernels::KvFormat::kF16},
                       Setup{"llama/gqa_bias_f32", "", kernels::KvFormat::kF16},
                       Setup{"llama/gqa_tied_f16", "cpu_ref", kernels::KvFormat::kF32},
-                      Setup{"llama/head_dim_bf16", "", kernels::KvFormat::kF32}));
+                      Setup{"llama/head_dim_bf16", "", kernels::KvFormat::kF32},
+                      Setup{"opt/planes_f16", "", kernels::KvFormat::kF16},
+                      Setup{"opt/planes_f16", "cpu_ref", kernels::KvFormat::kF32},
+                      Setup{"opt/pre_norm_proj_bf16", "cpu_avx2", kernels::KvFormat::kF16},
+                      Setup{"opt/plain_gelu_f32", "", kernels::KvFormat::kF32}));
 
 class StepLoopTest : public ::testing::Test {
  protected:
