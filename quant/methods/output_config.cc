@@ -38,14 +38,16 @@ Json TensorBits(const QuantizeOptions& options, const std::vector<TensorPlan>& p
 }  // namespace
 
 Json MakeOutputConfig(const Checkpoint& source, const QuantizeOptions& options,
-                      const std::vector<TensorPlan>& plans) {
+                      const QuantizePlan& plan) {
   Json config = source.config();
   config["anybcq"] = {
       {"seed_precision", options.bits.min},
       {"parent_precision", options.bits.max},
-      {"group_size", CommonGroupSize(plans)},
+      {"group_size", CommonGroupSize(plan.tensors)},
       {"arch_config",
-       {{"model_name", "model"}, {"layers_name", "layers"}, {"module_names", LinearModules()}}},
+       {{"model_name", plan.names.decoder},
+        {"layers_name", "layers"},
+        {"module_names", plan.names.modules}}},
   };
   std::filesystem::path source_path(source.path());
   if (!source_path.has_filename()) source_path = source_path.parent_path();  // "folder/"
@@ -53,7 +55,7 @@ Json MakeOutputConfig(const Checkpoint& source, const QuantizeOptions& options,
       {"version", BITDIAL_VERSION},
       {"method", options.method},
       {"source", source_path.filename().string()},
-      {"tensors", TensorBits(options, plans)},
+      {"tensors", TensorBits(options, plan.tensors)},
   };
   return config;
 }

@@ -11,6 +11,6 @@ namespace bitdial::quant {
 // made: {version, method, source, tensors}, where tensors lists those whose bits are not the
 // model's ("8", "3-4", "dense").
 Json MakeOutputConfig(const Checkpoint& source, const QuantizeOptions& options,
-                      const std::vector<TensorPlan>& plans);
+                      const QuantizePlan& plan);
 
 }  // namespace bitdial::quant

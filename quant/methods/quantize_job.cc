@@ -19,6 +19,7 @@ constexpr const char* kCopiedFiles[] = {
     "tokenizer.model",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "generation_config.json",
     "vocab.json",
     "merges.txt",
@@ -118,8 +119,8 @@ class Job {
                       Name(view.dtype));
     }
     if (const int64_t bad = FindNonFinite(view); bad >= 0) {
-      return DataLoss("tensor \"{}\": element {} (counted row by row) is not finite",
-                             plan.name, bad);
+      return DataLoss("tensor \"{}\": element {} (counted row by row) is not finite", plan.name,
+                      bad);
     }
     if (plan.shape.rank == 2) AddReport(plan);
     BITDIAL_RETURN_IF_ERROR(Append(plan.name, std::span(view.data, view.NumBytes())));
@@ -187,8 +188,8 @@ absl::StatusOr<QuantizeReport> Quantize(const Checkpoint& source, const Quantize
   for (const std::string& stale : folder->removed()) {
     report.notes.push_back(fmt::format("removed {}, left by a run that was killed", stale));
   }
-  BITDIAL_RETURN_IF_ERROR(folder->WriteFile(
-      "config.json", MakeOutputConfig(source, options, plan.tensors).dump(2) + "\n"));
+  BITDIAL_RETURN_IF_ERROR(
+      folder->WriteFile("config.json", MakeOutputConfig(source, options, plan).dump(2) + "\n"));
   BITDIAL_RETURN_IF_ERROR(CopyTokenizer(source, *folder));
   BITDIAL_ASSIGN_OR_RETURN(
       const std::unique_ptr<SafetensorsWriter> writer,

@@ -10,8 +10,6 @@ namespace {
 
 constexpr int64_t kWordBits = 32;  // weights of one plane in a code word
 const std::string kWeightSuffix = ".weight";
-const std::string kEmbedding = "model.embed_tokens.weight";
-const std::string kHead = "lm_head.weight";
 
 bool EndsWith(const std::string& text, const std::string& suffix) {
   return text.size() >= suffix.size() &&
@@ -25,12 +23,6 @@ absl::StatusOr<int> ParseBits(const std::string& text) {
     return InvalidArgument("bits \"{}\": expected a whole number from 1 to {}", text, kMaxBits);
   }
   return bits;
-}
-
-bool IsLinear(const std::string& name) {
-  return std::any_of(
-      LinearModules().begin(), LinearModules().end(),
-      [&](const std::string& module) { return EndsWith(name, "." + module + kWeightSuffix); });
 }
 
 const TensorOverride* FindOverride(const std::vector<TensorOverride>& overrides,
@@ -101,15 +93,16 @@ DType CopyDType(const std::string& stored_type) {
   return DType::kF32;  // as stored, or what a block type is dequantized to
 }
 
-absl::StatusOr<TensorPlan> PlanTensor(const QuantizeOptions& options, const TensorInfo& info) {
+absl::StatusOr<TensorPlan> PlanTensor(const QuantizeOptions& options, const DecoderNames& names,
+                                      const TensorInfo& info) {
   TensorPlan plan{.name = info.name, .shape = info.shape, .dtype = CopyDType(info.type)};
   const auto copy = [&](std::string why) {
     plan.why_dense = std::move(why);
     return plan;
   };
-  const bool is_embedding = info.name == kEmbedding, is_head = info.name == kHead;
+  const bool is_embedding = info.name == names.embedding(), is_head = info.name == names.head();
   if (info.shape.rank != 2) return copy("not a matrix");
-  if (!is_embedding && !is_head && !IsLinear(info.name))
+  if (!is_embedding && !is_head && !names.IsLinear(info.name))
     return copy("not a linear, embedding or head");
   if (plan.dtype == DType::kI32 || plan.dtype == DType::kU8) return copy("integers");
   const TensorOverride* override = FindOverride(options.overrides, info.name);
@@ -193,18 +186,16 @@ absl::StatusOr<QuantizePlan> PlanTensors(const Checkpoint& source, const Quantiz
                               source.path());
   }
   BITDIAL_RETURN_IF_ERROR(RefuseLeftovers(source));
-  const Json& config = source.config();
-  const auto tie = config.find("tie_word_embeddings");
-  const bool is_tied = tie != config.end() && tie->is_boolean() && tie->get<bool>();
-
   QuantizePlan plan;
+  BITDIAL_ASSIGN_OR_RETURN(plan.names, FindDecoderNames(source));
   for (const TensorInfo& info : source.tensors()) {
-    if (is_tied && info.name == kHead && source.Has(kEmbedding)) {
+    if (plan.names.is_tied && info.name == plan.names.head() &&
+        source.Has(plan.names.embedding())) {
       plan.notes.push_back(
-          "lm_head.weight left out: tie_word_embeddings is set, the embedding is stored once");
+          "lm_head.weight left out: the head is tied to the embedding, which is stored once");
       continue;
     }
-    absl::StatusOr<TensorPlan> tensor = PlanTensor(options, info);
+    absl::StatusOr<TensorPlan> tensor = PlanTensor(options, plan.names, info);
     if (!tensor.ok()) return Annotate(tensor.status(), source.path());
     plan.tensors.push_back(*std::move(tensor));
   }
@@ -212,16 +203,18 @@ absl::StatusOr<QuantizePlan> PlanTensors(const Checkpoint& source, const Quantiz
     if (std::none_of(plan.tensors.begin(), plan.tensors.end(), [&](const TensorPlan& tensor) {
           return MatchesGlob(o.pattern, tensor.name);
         })) {
-      return InvalidArgument("override \"{}\" matches no tensor of {}; names look like \"{}\"",
-                             o.pattern, source.path(), "model.layers.0.mlp.up_proj.weight");
+      return InvalidArgument(
+          "override \"{}\" matches no tensor of {}; names look like \"{}\"", o.pattern,
+          source.path(),
+          fmt::format("{}.layers.0.{}.weight", plan.names.decoder, plan.names.modules[0]));
     }
   }
   if (std::none_of(plan.tensors.begin(), plan.tensors.end(),
                    [](const TensorPlan& tensor) { return tensor.is_quantized(); })) {
     return InvalidArgument(
-        "{}: no tensor can be quantized (linears of a Llama decoder with in_features a multiple of "
-        "{})",
-        source.path(), kWordBits);
+        "{}: no tensor can be quantized: none is named like \"{}.layers.0.{}.weight\" and has "
+        "in_features a multiple of {}",
+        source.path(), plan.names.decoder, plan.names.modules[0], kWordBits);
   }
   return plan;
 }

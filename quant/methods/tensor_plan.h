@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "quant/container/safetensors_writer.h"
+#include "quant/methods/decoder_names.h"
 #include "quant/methods/quantize_job.h"
 
 namespace bitdial::quant {
@@ -23,6 +24,7 @@ struct TensorPlan {
 };
 
 struct QuantizePlan {
+  DecoderNames names;               // of the source
   std::vector<TensorPlan> tensors;  // by name
   std::vector<std::string> notes;
 };

@@ -37,10 +37,17 @@ struct FakeTensor {
   std::vector<float> values;
 };
 
-// One layer's worth of tensors; k_proj has an in_features that cannot be grouped.
-std::vector<FakeTensor> FakeModel() {
+void Fill(std::vector<FakeTensor>& tensors) {
   std::mt19937 rng(11);
   std::normal_distribution<float> normal(0, 0.1f);
+  for (FakeTensor& tensor : tensors) {
+    tensor.values.resize(static_cast<size_t>(tensor.shape.NumElements()));
+    for (float& value : tensor.values) value = normal(rng);
+  }
+}
+
+// One layer's worth of tensors; k_proj has an in_features that cannot be grouped.
+std::vector<FakeTensor> FakeModel() {
   std::vector<FakeTensor> tensors = {
       {"lm_head.weight", {kVocab, kHidden}, {}},
       {"model.embed_tokens.weight", {kVocab, kHidden}, {}},
@@ -52,10 +59,25 @@ std::vector<FakeTensor> FakeModel() {
       {"model.layers.0.self_attn.q_proj.weight", {kHidden, kHidden}, {}},
       {"model.norm.weight", {kHidden}, {}},
   };
-  for (FakeTensor& tensor : tensors) {
-    tensor.values.resize(static_cast<size_t>(tensor.shape.NumElements()));
-    for (float& value : tensor.values) value = normal(rng);
-  }
+  Fill(tensors);
+  return tensors;
+}
+
+// An OPT whose embedding is narrower than its hidden size; `decoder` as the file names it.
+std::vector<FakeTensor> FakeOpt(const std::string& decoder) {
+  std::vector<FakeTensor> tensors = {
+      {decoder + ".embed_positions.weight", {34, kHidden}, {}},
+      {decoder + ".embed_tokens.weight", {kVocab, 64}, {}},
+      {decoder + ".final_layer_norm.weight", {kHidden}, {}},
+      {decoder + ".layers.0.fc1.bias", {128}, {}},
+      {decoder + ".layers.0.fc1.weight", {128, kHidden}, {}},
+      {decoder + ".layers.0.fc2.weight", {kHidden, 128}, {}},
+      {decoder + ".layers.0.self_attn.out_proj.weight", {kHidden, kHidden}, {}},
+      {decoder + ".project_in.weight", {kHidden, 64}, {}},
+      {decoder + ".project_out.weight", {64, kHidden}, {}},
+      {"lm_head.weight", {kVocab, 64}, {}},
+  };
+  Fill(tensors);
   return tensors;
 }
 
@@ -212,6 +234,58 @@ TEST_F(QuantizeJobTest, TiedHeadIsStoredOnce) {
   ASSERT_THAT(checkpoint, IsOk());
   EXPECT_FALSE((*checkpoint)->IsBcq("lm_head"));
   EXPECT_FALSE((*checkpoint)->Has("lm_head.weight"));
+}
+
+// The linears of the layers and the embedding become planes; positions, projections and norms stay
+// as they were. config.json does not say that the head is tied: an OPT's is.
+TEST_F(QuantizeJobTest, OptByEitherNameOfItsDecoder) {
+  for (const std::string decoder : {"model.decoder", "decoder"}) {
+    const std::vector<FakeTensor> tensors = FakeOpt(decoder);
+    const std::string source = WriteModel(dir_, decoder, tensors);
+    dir_.Write(decoder + "/config.json", R"({"architectures": ["OPTForCausalLM"]})");
+    const std::string out = dir_ / (decoder + "-out");
+    const auto report = Run(source, {.output = out});
+    ASSERT_THAT(report, IsOk());
+    EXPECT_THAT(report->notes, ::testing::ElementsAre(HasSubstr("lm_head.weight left out")));
+    auto checkpoint = Checkpoint::Open(out);
+    ASSERT_THAT(checkpoint, IsOk());
+    for (const FakeTensor& tensor : tensors) {
+      const std::string prefix = tensor.name.substr(0, tensor.name.rfind('.'));
+      const bool is_planes =
+          tensor.name.find("embed_tokens") != std::string::npos ||
+          (tensor.name.find(".layers.") != std::string::npos && tensor.shape.rank == 2);
+      if (tensor.shape.rank == 2) {
+        EXPECT_EQ((*checkpoint)->IsBcq(prefix), is_planes) << tensor.name;
+      }
+      EXPECT_EQ((*checkpoint)->Has(tensor.name), !is_planes && tensor.name != "lm_head.weight")
+          << tensor.name;
+    }
+    EXPECT_EQ((*checkpoint)->ReadBcq(decoder + ".embed_tokens")->scales.size(), 1u);
+    EXPECT_EQ((*checkpoint)->ReadBcq(decoder + ".layers.0.fc2")->scales.size(), 3u);
+    const Json& names = (*checkpoint)->config()["anybcq"]["arch_config"];
+    EXPECT_EQ(names["model_name"], decoder);
+    EXPECT_THAT(names["module_names"], ::testing::Contains("fc2"));
+  }
+}
+
+TEST_F(QuantizeJobTest, RefusesFamiliesItDoesNotKnow) {
+  std::vector<FakeTensor> tensors = FakeModel();
+  tensors.erase(tensors.begin());  // the head has one name in both families
+  const std::string source = WriteModel(dir_, "model", tensors);
+  dir_.Write("model/config.json", R"({"architectures": ["MambaForCausalLM"]})");
+  EXPECT_THAT(Run(source, {.output = dir_ / "out"}),
+              StatusIs(absl::StatusCode::kUnimplemented,
+                       HasSubstr("[MambaForCausalLM] cannot be quantized; this build knows "
+                                 "LlamaForCausalLM, OPTForCausalLM")));
+  dir_.Write("model/config.json",
+             R"({"architectures": ["OPTForCausalLM"], "tie_word_embeddings": "yes"})");
+  EXPECT_THAT(Run(source, {.output = dir_ / "out"}),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("tie_word_embeddings")));
+  dir_.Write("model/config.json", R"({"architectures": ["OPTForCausalLM"]})");
+  EXPECT_THAT(Run(source, {.output = dir_ / "out"}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("like \"model.decoder.layers.0.self_attn.q_proj.weight\"")));
+  ExpectOnly({"model"});
 }
 
 TEST_F(QuantizeJobTest, BytesDoNotDependOnThreads) {
