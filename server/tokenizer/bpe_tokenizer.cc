@@ -64,13 +64,15 @@ absl::StatusOr<BpeMerges> IndexMerges(
   indexed.Reserve(merges.size());
   for (size_t rank = 0; rank < merges.size(); ++rank) {
     const auto& [left, right] = merges[rank];
-    const auto left_id = ids.find(left), right_id = ids.find(right),
-               merged = ids.find(left + right);
-    if (left_id == ids.end() || right_id == ids.end() || merged == ids.end()) {
-      return DataLoss("merge {} (\"{}\" and \"{}\"): one of them or their join is no token", rank,
-                      left, right);
+    const std::string joined = left + right;
+    for (const std::string* token : {&left, &right, &joined}) {
+      if (ids.contains(*token)) continue;
+      return DataLoss(
+          "merge {} (\"{}\" and \"{}\"): \"{}\" is no token; take vocabulary and merges from one "
+          "tokenizer",
+          rank, left, right, *token);
     }
-    indexed.Add(left_id->second, right_id->second, static_cast<int32_t>(rank), merged->second);
+    indexed.Add(ids.at(left), ids.at(right), static_cast<int32_t>(rank), ids.at(joined));
   }
   return indexed;
 }

@@ -1,6 +1,7 @@
 #include "server/tokenizer/tokenizer_config.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <filesystem>
 
@@ -20,6 +21,31 @@ absl::StatusOr<std::string> TokenText(JsonObject& config, const std::string& key
   if (token->is_string()) return token->get<std::string>();
   BITDIAL_ASSIGN_OR_RETURN(JsonObject object, JsonObject::Make(*token, config.what() + ": " + key));
   return object.GetString("content");
+}
+
+constexpr const char* kNames[] = {"bos_token", "eos_token", "unk_token", "pad_token"};
+using NamedTokens = std::array<std::string, std::size(kNames)>;  // "" where no file names one
+
+// Those that `json` names; the others stay.
+absl::Status ReadNamedTokens(JsonObject& json, NamedTokens& tokens) {
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    BITDIAL_ASSIGN_OR_RETURN(std::string token, TokenText(json, kNames[i]));
+    if (!token.empty()) tokens[i] = std::move(token);
+  }
+  return absl::OkStatus();
+}
+
+void AddSpecial(std::string token, TokenizerConfig& config) {
+  const bool is_known = std::find(config.special_tokens.begin(), config.special_tokens.end(),
+                                  token) != config.special_tokens.end();
+  if (!token.empty() && !is_known) config.special_tokens.push_back(std::move(token));
+}
+
+void SetNamedTokens(const NamedTokens& tokens, TokenizerConfig& config) {
+  config.bos_token = tokens[0];
+  config.eos_token = tokens[1];
+  config.special_tokens.clear();
+  for (const std::string& token : tokens) AddSpecial(token, config);
 }
 
 // A string, or a list of named templates of which "default" counts.
@@ -62,7 +88,49 @@ absl::StatusOr<std::vector<AddedToken>> AddedTokensOf(JsonObject& config) {
   return added;
 }
 
-absl::StatusOr<TokenizerConfig> Parse(JsonObject& json) {
+// added_tokens.json: the id of each content. Which of them are special is said elsewhere.
+absl::StatusOr<std::vector<AddedToken>> ParseAddedTokensFile(const Json& json,
+                                                             const std::string& path,
+                                                             const TokenizerConfig& config) {
+  if (!json.is_object()) return DataLoss("{}: expected an object of ids", path);
+  std::vector<AddedToken> added;
+  for (const auto& [content, id] : json.items()) {
+    if (!id.is_number_unsigned() || id.get<uint64_t>() > static_cast<uint64_t>(kMaxId)) {
+      return DataLoss("{}: token \"{}\" has id {}; expected 0 to {}", path, content, id.dump(),
+                      kMaxId);
+    }
+    const bool is_special = std::find(config.special_tokens.begin(), config.special_tokens.end(),
+                                      content) != config.special_tokens.end();
+    added.push_back({.id = id.get<int32_t>(),
+                     .content = content,
+                     .special = is_special,
+                     .normalized = !is_special});
+  }
+  return added;
+}
+
+// What folders of before "added_tokens_decoder" say in two files of their own, which win over
+// tokenizer_config.json as in transformers.
+absl::Status ReadOldFiles(const std::string& folder, NamedTokens& tokens, TokenizerConfig& config) {
+  const std::string map_path = folder + "/special_tokens_map.json";
+  if (std::filesystem::exists(map_path)) {
+    BITDIAL_ASSIGN_OR_RETURN(const Json json, ReadJsonFile(map_path));
+    BITDIAL_ASSIGN_OR_RETURN(JsonObject map, JsonObject::Make(json, map_path));
+    BITDIAL_RETURN_IF_ERROR(ReadNamedTokens(map, tokens));
+    SetNamedTokens(tokens, config);
+    const Json* more = map.Find("additional_special_tokens");
+    for (const Json& token : more != nullptr && more->is_array() ? *more : Json::array()) {
+      if (token.is_string()) AddSpecial(token.get<std::string>(), config);
+    }
+  }
+  const std::string added_path = folder + "/added_tokens.json";
+  if (!std::filesystem::exists(added_path)) return absl::OkStatus();
+  BITDIAL_ASSIGN_OR_RETURN(const Json json, ReadJsonFile(added_path));
+  BITDIAL_ASSIGN_OR_RETURN(config.added, ParseAddedTokensFile(json, added_path, config));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TokenizerConfig> Parse(JsonObject& json, NamedTokens& tokens) {
   TokenizerConfig config;
   if (json.Has("add_bos_token")) {
     BITDIAL_ASSIGN_OR_RETURN(config.add_bos, json.GetBoolOr("add_bos_token", false));
@@ -71,14 +139,8 @@ absl::StatusOr<TokenizerConfig> Parse(JsonObject& json) {
     BITDIAL_ASSIGN_OR_RETURN(config.add_eos, json.GetBoolOr("add_eos_token", false));
   }
   BITDIAL_ASSIGN_OR_RETURN(config.add_prefix_space, json.GetBoolOr("add_prefix_space", false));
-  BITDIAL_ASSIGN_OR_RETURN(config.bos_token, TokenText(json, "bos_token"));
-  BITDIAL_ASSIGN_OR_RETURN(config.eos_token, TokenText(json, "eos_token"));
-  for (const char* key : {"bos_token", "eos_token", "unk_token", "pad_token"}) {
-    BITDIAL_ASSIGN_OR_RETURN(std::string token, TokenText(json, key));
-    const bool is_known = std::find(config.special_tokens.begin(), config.special_tokens.end(),
-                                    token) != config.special_tokens.end();
-    if (!token.empty() && !is_known) config.special_tokens.push_back(std::move(token));
-  }
+  BITDIAL_RETURN_IF_ERROR(ReadNamedTokens(json, tokens));
+  SetNamedTokens(tokens, config);
   BITDIAL_ASSIGN_OR_RETURN(config.tokenizer_class, json.GetStringOr("tokenizer_class", ""));
   BITDIAL_ASSIGN_OR_RETURN(config.chat_template, TemplateText(json));
   BITDIAL_ASSIGN_OR_RETURN(config.added, AddedTokensOf(json));
@@ -89,12 +151,14 @@ absl::StatusOr<TokenizerConfig> Parse(JsonObject& json) {
 
 absl::StatusOr<TokenizerConfig> TokenizerConfig::Read(const std::string& folder) {
   TokenizerConfig config;
+  NamedTokens tokens;
   const std::string path = folder + "/tokenizer_config.json";
   if (std::filesystem::exists(path)) {
     BITDIAL_ASSIGN_OR_RETURN(const Json json, ReadJsonFile(path));
     BITDIAL_ASSIGN_OR_RETURN(JsonObject object, JsonObject::Make(json, path));
-    BITDIAL_ASSIGN_OR_RETURN(config, Parse(object));
+    BITDIAL_ASSIGN_OR_RETURN(config, Parse(object, tokens));
   }
+  if (config.added.empty()) BITDIAL_RETURN_IF_ERROR(ReadOldFiles(folder, tokens, config));
   const std::string template_path = folder + "/chat_template.jinja";
   if (std::filesystem::exists(template_path)) {
     BITDIAL_ASSIGN_OR_RETURN(const auto file, quant::MappedFile::Open(template_path));

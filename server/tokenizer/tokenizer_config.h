@@ -1,5 +1,5 @@
-// tokenizer_config.json (and chat_template.jinja) of a Hugging Face folder: what the model's own
-// file does not say.
+// tokenizer_config.json of a Hugging Face folder, and chat_template.jinja, special_tokens_map.json,
+// added_tokens.json beside it: what the model's own file does not say.
 #pragma once
 
 #include <optional>
@@ -15,13 +15,13 @@ namespace bitdial::server {
 struct TokenizerConfig {
   std::optional<bool> add_bos, add_eos;     // when the file says
   std::string bos_token, eos_token;         // "" when it does not
-  std::vector<std::string> special_tokens;  // bos, eos, unk, pad, as far as named
+  std::vector<std::string> special_tokens;  // bos, eos, unk, pad and more, as far as named
   std::string tokenizer_class;
   std::string chat_template;
-  std::vector<AddedToken> added;  // added_tokens_decoder
+  std::vector<AddedToken> added;  // added_tokens_decoder, or added_tokens.json
   bool add_prefix_space = false;
 
-  // An absent file gives the defaults. Errors  DATA_LOSS malformed.
+  // Absent files give the defaults. Errors  DATA_LOSS malformed.
   static absl::StatusOr<TokenizerConfig> Read(const std::string& folder);
 };
 

@@ -19,7 +19,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromJson(const Json& json,
                                                              const TokenizerConfig& config,
                                                              const std::string& what);
 
-// vocab.json and merges.txt: GPT-2 and OPT before tokenizer.json.
+// vocab.json and merges.txt: GPT-2 and OPT before tokenizer.json. A vocabulary that begins as
+// fairseq's do is OPT's: where config is silent, a text begins with </s>.
 absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromVocabAndMerges(
     const Json& vocab, std::string_view merges, const TokenizerConfig& config,
     const std::string& what);

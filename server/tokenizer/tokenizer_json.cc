@@ -8,6 +8,7 @@ namespace bitdial::server {
 namespace {
 
 constexpr int64_t kMaxId = (1 << 21) - 1;
+constexpr size_t kMaxMerges = 1 << 21;
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
 
 absl::StatusOr<JsonObject> MakeTyped(const Json& json, const std::string& what, std::string* type) {
@@ -305,6 +306,40 @@ absl::Status ApplyConfig(const TokenizerConfig& config, bool has_template, BpeSp
   return absl::OkStatus();
 }
 
+// The lines "left right" of merges.txt, of which the first may be a "#version".
+absl::Status ParseMergesText(std::string_view merges, const std::string& what, BpeSpec* spec) {
+  for (size_t line_number = 1; !merges.empty(); ++line_number) {
+    const size_t end = std::min(merges.find('\n'), merges.size());
+    std::string_view line = merges.substr(0, end);
+    merges.remove_prefix(std::min(end + 1, merges.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.empty() || (line_number == 1 && line.starts_with("#version"))) continue;
+    const size_t space = line.find(' ');
+    if (space == std::string_view::npos || line.find(' ', space + 1) != std::string_view::npos) {
+      return DataLoss("{}: merges line {}: expected two tokens", what, line_number);
+    }
+    if (spec->merges.size() == kMaxMerges)
+      return DataLoss("{}: more than {} merges", what, kMaxMerges);
+    spec->merges.emplace_back(line.substr(0, space), line.substr(space + 1));
+  }
+  return absl::OkStatus();
+}
+
+// fairseq's dictionaries begin with these four, and so does OPT's vocabulary.
+bool IsFairseqVocab(const std::vector<std::string>& tokens) {
+  constexpr std::string_view kFirst[] = {"<s>", "<pad>", "</s>", "<unk>"};
+  return tokens.size() >= std::size(kFirst) &&
+         std::equal(std::begin(kFirst), std::end(kFirst), tokens.begin());
+}
+
+// What OPT was trained with, as far as no file says: a text begins with </s>, which also ends it.
+void SetFairseqDefaults(TokenizerConfig* config) {
+  if (config->bos_token.empty()) config->bos_token = "</s>";
+  if (config->eos_token.empty()) config->eos_token = "</s>";
+  if (config->special_tokens.empty()) config->special_tokens = {"</s>", "<pad>"};
+  if (!config->add_bos) config->add_bos = true;
+}
+
 absl::StatusOr<BpeSpec> ParseTokenizerJson(const Json& json, const TokenizerConfig& config,
                                            const std::string& what) {
   BITDIAL_ASSIGN_OR_RETURN(JsonObject root, JsonObject::Make(json, what));
@@ -367,26 +402,21 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromJson(const Json& json,
   return tokenizer;
 }
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromVocabAndMerges(
-    const Json& vocab, std::string_view merges, const TokenizerConfig& config,
-    const std::string& what) {
+absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromVocabAndMerges(const Json& vocab,
+                                                                       std::string_view merges,
+                                                                       const TokenizerConfig& said,
+                                                                       const std::string& what) {
   BpeSpec spec;
   BITDIAL_ASSIGN_OR_RETURN(spec.tokens, ParseVocab(vocab, what));
-  for (size_t line_number = 1; !merges.empty(); ++line_number) {
-    const size_t end = std::min(merges.find('\n'), merges.size());
-    std::string_view line = merges.substr(0, end);
-    merges.remove_prefix(std::min(end + 1, merges.size()));
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    if (line.empty() || (line_number == 1 && line.starts_with("#version"))) continue;
-    const size_t space = line.find(' ');
-    if (space == std::string_view::npos || line.find(' ', space + 1) != std::string_view::npos) {
-      return DataLoss("{}: merges line {}: expected two tokens", what, line_number);
-    }
-    spec.merges.emplace_back(line.substr(0, space), line.substr(space + 1));
-  }
+  BITDIAL_RETURN_IF_ERROR(ParseMergesText(merges, what, &spec));
+  TokenizerConfig config = said;
+  if (IsFairseqVocab(spec.tokens)) SetFairseqDefaults(&config);
   spec.pre_tokenizer = {"gpt2"};
   spec.space_prefix = config.add_prefix_space;
+  spec.added = config.added;
   for (const std::string& token : config.special_tokens) {
+    const auto is_same = [&](const AddedToken& added) { return added.content == token; };
+    if (std::any_of(spec.added.begin(), spec.added.end(), is_same)) continue;
     if (const auto id = FindId(spec, token)) spec.added.push_back({.id = *id, .content = token});
   }
   BITDIAL_RETURN_IF_ERROR(ApplyConfig(config, /*has_template=*/false, &spec));

@@ -3,11 +3,14 @@
 
     make_tokenizer_golden.py --out FOLDER [--smollm2 SmolLM2-135M-Instruct.Q4_1.gguf]
 
-Needs tokenizers and sentencepiece; for --smollm2 also transformers and gguf. Made with tokenizers 0.23 and transformers 5.23.
+Needs tokenizers, transformers and sentencepiece; for --smollm2 also gguf. Made with tokenizers 0.23 and transformers 5.23.
 
 FOLDER/<flavour>/tokenizer.json   byte-level BPE of 700 tokens trained here on text of our own, for the GPT-2, Llama 3,
                                   Qwen 2 and SmolLM2 pre-tokenizers; also with add_prefix_space, lstrip and rstrip
 FOLDER/<flavour>/vectors.json     {"texts": [{text, ids, plain_ids}], "decodes": [{ids, text}]}
+FOLDER/opt/{vocab.json, merges.txt, tokenizer_config.json, special_tokens_map.json}
+                                  the GPT-2 flavour in the form of the OPT models: fairseq's four tokens first, BOS is </s>;
+                                  vectors by transformers' GPT2Tokenizer
 FOLDER/spm_<kind>/tokenizer.model SentencePiece models of 400 pieces trained on the same text: bpe (byte fallback, no
                                   normalization, as Llama 2) and unigram (rules of its own, white space collapsed)
 FOLDER/spm_<kind>/vectors.json    the same; ids of plain text only
@@ -74,6 +77,22 @@ def train(flavour):
     else:
         tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     return tokenizer
+
+
+def write_opt(folder):
+    model = json.loads(train("gpt2").to_str())["model"]
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", *sorted(model["vocab"], key=model["vocab"].get), "<|endoftext|>"]
+    folder.mkdir(parents=True, exist_ok=True)
+    vocab = {token: i for i, token in enumerate(tokens)}
+    (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False, separators=(",", ":")) + "\n")
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(" ".join(pair) + "\n" for pair in model["merges"]))
+    named = {f"{name}_token": {"content": text, "single_word": False, "lstrip": False, "rstrip": False, "normalized": True}
+             for name, text in (("bos", "</s>"), ("eos", "</s>"), ("pad", "<pad>"), ("unk", "</s>"))}
+    config = {"add_bos_token": True, "add_prefix_space": False, "errors": "replace", "tokenizer_class": "GPT2Tokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, **named}, indent=1) + "\n")
+    (folder / "special_tokens_map.json").write_text(json.dumps(named, indent=1) + "\n")
+    from transformers import GPT2Tokenizer
+    return GPT2Tokenizer.from_pretrained(folder).backend_tokenizer
 
 
 def vectors(tokenizer):
@@ -152,6 +171,7 @@ def main():
         tokenizer = train(flavour)
         write_model(arguments.out / flavour, tokenizer)
         write_vectors(arguments.out / flavour, vectors(tokenizer))
+    write_vectors(arguments.out / "opt", vectors(write_opt(arguments.out / "opt")))
     for kind in SENTENCEPIECE:
         processor = train_sentencepiece(kind, arguments.out / kind)
         write_vectors(arguments.out / kind, sentencepiece_vectors(processor))

@@ -265,6 +265,106 @@ TEST(SentencePieceModelTest, ChunksChangeNothing) {
   }
 }
 
+// vocab.json and merges.txt of OPT's form, where nothing else is said.
+class VocabAndMergesTest : public ::testing::Test {
+ protected:
+  VocabAndMergesTest() {
+    for (const char* name : {"vocab.json", "merges.txt"})
+      folder_.Copy(GoldenPath(std::string("tokenizer/opt/") + name), name);
+  }
+  void ExpectDataLoss(const char* message) {
+    const auto tokenizer = Tokenizer::Load(folder_.path());
+    EXPECT_EQ(tokenizer.status().code(), absl::StatusCode::kDataLoss) << tokenizer.status();
+    EXPECT_THAT(std::string(tokenizer.status().message()), HasSubstr(message));
+    EXPECT_THAT(std::string(tokenizer.status().message()), HasSubstr(folder_.path()));
+  }
+  const TemporaryFolder folder_;
+};
+
+TEST_F(VocabAndMergesTest, AFairseqVocabularyIsOpts) {
+  const auto tokenizer = LoadOrFail(folder_.path());
+  ASSERT_NE(tokenizer, nullptr);
+  EXPECT_EQ(tokenizer->bos_id(), 2);
+  EXPECT_EQ(tokenizer->eos_ids(), std::vector<int32_t>{2});
+  EXPECT_EQ(Ids(*tokenizer, "<pad></s>", {}), (std::vector<int32_t>{2, 1, 2}));
+  EXPECT_EQ(tokenizer->Decode({2, 1}), "");
+  folder_.Write("tokenizer_config.json", R"({"add_bos_token": false, "bos_token": "<s>"})");
+  const auto told = LoadOrFail(folder_.path());
+  ASSERT_NE(told, nullptr);
+  EXPECT_EQ(told->bos_id(), 0);
+  EXPECT_THAT(Ids(*told, "", {}), ::testing::IsEmpty());
+  Json vocab = ReadGolden(folder_.path() + "/vocab.json");
+  std::swap(vocab["<s>"], vocab["<pad>"]);
+  folder_.Write("vocab.json", vocab.dump());
+  folder_.Write("tokenizer_config.json", "{}");
+  const auto other = LoadOrFail(folder_.path());
+  ASSERT_NE(other, nullptr);
+  EXPECT_THAT(Ids(*other, "", {}), ::testing::IsEmpty());
+}
+
+TEST_F(VocabAndMergesTest, OldFilesSayWhatTheConfigDoesNot) {
+  const int32_t next = static_cast<int32_t>(ReadGolden(folder_.path() + "/vocab.json").size());
+  folder_.Write("tokenizer_config.json", R"({"add_bos_token": true, "bos_token": "<pad>"})");
+  folder_.Write("special_tokens_map.json",
+                R"({"bos_token": "<s>", "eos_token": {"content": "<unk>"},
+                    "additional_special_tokens": ["<end>"]})");
+  const Json ids = {{"<end>", next}, {"<tool>", next + 1}};
+  folder_.Write("added_tokens.json", ids.dump());
+  const auto tokenizer = LoadOrFail(folder_.path());
+  ASSERT_NE(tokenizer, nullptr);
+  EXPECT_EQ(tokenizer->bos_id(), 0);
+  EXPECT_EQ(tokenizer->eos_ids(), std::vector<int32_t>{3});
+  EXPECT_EQ(tokenizer->vocab_size(), next + 2);
+  EXPECT_EQ(Ids(*tokenizer, "<end><tool>", {}), (std::vector<int32_t>{0, next, next + 1}));
+  EXPECT_EQ(Ids(*tokenizer, "<tool>", kPlainText), std::vector<int32_t>{next + 1});
+  EXPECT_EQ(tokenizer->Decode({0, next, next + 1}), "<tool>");
+
+  for (const char* bad : {R"({"<x>": -1})", R"({"<x>": 1.5})", R"({"<x>": 4000000})", "[]"}) {
+    folder_.Write("added_tokens.json", bad);
+    ExpectDataLoss("added_tokens.json");
+  }
+  folder_.Write("added_tokens.json", R"({"<x>": 5})");
+  ExpectDataLoss("the vocabulary has");
+  folder_.Write("added_tokens.json", "{}");
+  folder_.Write("special_tokens_map.json", R"({"bos_token": 3})");
+  ExpectDataLoss("special_tokens_map.json");
+}
+
+TEST_F(VocabAndMergesTest, FilesOfTwoTokenizersAreRefused) {
+  const std::string merges = ReadText(folder_.path() + "/merges.txt");
+  folder_.Write("merges.txt", merges + "t quux\n");
+  ExpectDataLoss("\"quux\" is no token; take vocabulary and merges from one tokenizer");
+  folder_.Write("merges.txt", merges + "thr\n");
+  ExpectDataLoss("expected two tokens");
+  folder_.Write("merges.txt", merges + "a b c\n");
+  ExpectDataLoss("expected two tokens");
+  folder_.Write("merges.txt", merges + " a\n");
+  ExpectDataLoss("\"\" is no token");
+  folder_.Write("merges.txt", merges);
+  folder_.Write("vocab.json", R"({"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4})");
+  ExpectDataLoss("is no token");
+  folder_.Write("vocab.json", "[]");
+  ExpectDataLoss("vocab is a array");
+  EXPECT_TRUE(std::filesystem::remove(folder_.path() + "/merges.txt"));
+  EXPECT_EQ(Tokenizer::Load(folder_.path()).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST(MutationTest, VocabAndMerges) {
+  const std::string vocab = ReadText(GoldenPath("tokenizer/opt/vocab.json"));
+  const std::string merges = ReadText(GoldenPath("tokenizer/opt/merges.txt"));
+  size_t num_loaded = 0;
+  Mutate(vocab + '\0' + merges, 300, &num_loaded, [](const std::string& bytes) {
+    const size_t nul = std::min(bytes.find('\0'), bytes.size());
+    const auto json = ParseJson(bytes.substr(0, nul), "mutated");
+    if (!json.ok()) return std::unique_ptr<Tokenizer>();
+    auto tokenizer = TokenizerFromVocabAndMerges(
+        *json, bytes.substr(std::min(nul + 1, bytes.size())), {}, "mutated");
+    return tokenizer.ok() ? *std::move(tokenizer) : nullptr;
+  });
+  std::printf("vocab.json and merges.txt: %zu of 300 mutations still load\n", num_loaded);
+  EXPECT_GT(num_loaded, 0u);
+}
+
 TEST(LoadTest, SaysWhatItLookedFor) {
   const TemporaryFolder folder;
   const auto empty = Tokenizer::Load(folder.path());

@@ -120,6 +120,23 @@ TEST(OptTest, AgreesWithRobertaVectors) {
   ExpectGgmlVectors(*tokenizer, "roberta-bpe").Print("roberta-bpe by OPT");
 }
 
+// metaseq's two files alone: the vocabulary itself says how its models were trained.
+TEST(OptTest, TwoFilesAreEnough) {
+  const TemporaryFolder folder, bare;
+  const auto tokenizer = LoadOpt(folder);
+  if (tokenizer == nullptr) GTEST_SKIP() << "SKIPPED: OPT vectors need shared data";
+  for (const char* name : {"vocab.json", "merges.txt"}) bare.Copy(folder.path() + "/" + name, name);
+  const auto by_two = LoadOrFail(bare.path());
+  ASSERT_NE(by_two, nullptr);
+  for (const char* text : {"", "Hello world", "a</s><pad> b", "<s> <unk> <|endoftext|>"}) {
+    EXPECT_EQ(Ids(*by_two, text, {}), Ids(*tokenizer, text, {})) << text;
+    EXPECT_EQ(Ids(*by_two, text, kPlainText), Ids(*tokenizer, text, kPlainText)) << text;
+  }
+  EXPECT_EQ(by_two->vocab_size(), 50265);
+  EXPECT_EQ(by_two->bos_id(), 2);
+  EXPECT_EQ(by_two->eos_ids(), std::vector<int32_t>{2});
+}
+
 // The published ids are of texts we do not have: decoding and encoding again must give them back.
 TEST(OptTest, PublishedIdsComeBack) {
   const TemporaryFolder folder;

@@ -64,7 +64,8 @@ INSTANTIATE_TEST_SUITE_P(All, TrainedTokenizerTest,
                                            Flavour{"llama3", "byte-level BPE (llama3)"},
                                            Flavour{"qwen2", "byte-level BPE (qwen2)"},
                                            Flavour{"smollm", "byte-level BPE (smollm)"},
-                                           Flavour{"strips", "byte-level BPE (gpt2)"}),
+                                           Flavour{"strips", "byte-level BPE (gpt2)"},
+                                           Flavour{"opt", "byte-level BPE (gpt2)"}),
                          [](const auto& flavour) { return std::string(flavour.param.name); });
 
 class SentencePieceTest : public TestWithParam<const char*> {};
