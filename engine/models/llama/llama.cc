@@ -28,7 +28,7 @@ absl::StatusOr<std::unique_ptr<DecoderModel>> LlamaModel::Load(WeightLoader& loa
   BITDIAL_ASSIGN_OR_RETURN(model->weights_, LoadLlamaWeights(loader, model->config_));
   model->layers_to_run_ = LayersToRun(model->weights_.layers);
   BITDIAL_RETURN_IF_ERROR(model->ResolveKernels(loader, options));
-  BITDIAL_RETURN_IF_ERROR(model->FillInfo(loader, options));
+  model->FillInfo(loader, options);
   model->MakeRopeTables(model->info_.max_context);
   return model;
 }
@@ -160,7 +160,7 @@ absl::Status LlamaModel::ResolveKernels(WeightLoader& loader, const ModelOptions
   return find(kernels_.add, Op::kAdd, kernels::KvFormat::kNone);
 }
 
-absl::Status LlamaModel::FillInfo(const WeightLoader& loader, const ModelOptions& options) {
+void LlamaModel::FillInfo(const WeightLoader& loader, const ModelOptions& options) {
   const DecoderShape shape = {.architecture = "LlamaForCausalLM",
                               .vocab_size = config_.vocab_size,
                               .hidden_size = config_.hidden_size,
@@ -175,7 +175,6 @@ absl::Status LlamaModel::FillInfo(const WeightLoader& loader, const ModelOptions
   }
   kv_shape_ = MakeKvShape(shape, options.kv_format);
   info_ = MakeModelInfo(shape, linears, loader, options);
-  return absl::OkStatus();
 }
 
 void LlamaModel::MakeRopeTables(int64_t max_context) {

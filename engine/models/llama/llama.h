@@ -38,7 +38,7 @@ class LlamaModel final : public DecoderModel {
   };
   LlamaModel() = default;
   absl::Status ResolveKernels(WeightLoader& loader, const ModelOptions& options);
-  absl::Status FillInfo(const WeightLoader& loader, const ModelOptions& options);
+  void FillInfo(const WeightLoader& loader, const ModelOptions& options);
   void MakeRopeTables(int64_t max_context);
 
   void Attention(const LlamaLayer& layer, Matrix<float> hidden, const Batch& batch,

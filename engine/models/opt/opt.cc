@@ -30,7 +30,7 @@ absl::StatusOr<std::unique_ptr<DecoderModel>> OptModel::Load(WeightLoader& loade
   BITDIAL_ASSIGN_OR_RETURN(model->weights_, LoadOptWeights(loader, model->config_));
   model->layers_to_run_ = LayersToRun(model->weights_.layers);
   BITDIAL_RETURN_IF_ERROR(model->ResolveKernels(loader, options));
-  BITDIAL_RETURN_IF_ERROR(model->FillInfo(loader, options));
+  model->FillInfo(loader, options);
   return model;
 }
 
@@ -178,7 +178,7 @@ absl::Status OptModel::ResolveKernels(WeightLoader& loader, const ModelOptions& 
   return find(kernels_.add, Op::kAdd, KvFormat::kNone);
 }
 
-absl::Status OptModel::FillInfo(const WeightLoader& loader, const ModelOptions& options) {
+void OptModel::FillInfo(const WeightLoader& loader, const ModelOptions& options) {
   const DecoderShape shape = {.architecture = "OPTForCausalLM",
                               .vocab_size = config_.vocab_size,
                               .hidden_size = config_.hidden_size,
@@ -193,7 +193,6 @@ absl::Status OptModel::FillInfo(const WeightLoader& loader, const ModelOptions& 
   }
   kv_shape_ = MakeKvShape(shape, options.kv_format);
   info_ = MakeModelInfo(shape, linears, loader, options);
-  return absl::OkStatus();
 }
 
 }  // namespace bitdial::engine

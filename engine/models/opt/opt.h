@@ -36,7 +36,7 @@ class OptModel final : public DecoderModel {
   };
   OptModel() = default;
   absl::Status ResolveKernels(WeightLoader& loader, const ModelOptions& options);
-  absl::Status FillInfo(const WeightLoader& loader, const ModelOptions& options);
+  void FillInfo(const WeightLoader& loader, const ModelOptions& options);
 
   void Embed(Matrix<float> hidden, const Batch& batch, StepContext& step) const;
   void Attention(const OptLayer& layer, Matrix<float> hidden, const Batch& batch,
