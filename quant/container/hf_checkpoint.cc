@@ -103,7 +103,13 @@ absl::Status HfCheckpoint::OpenWeights() {
   } else if (Exists(index_path)) {
     BITDIAL_RETURN_IF_ERROR(OpenShards(index_path));
   } else {
-    return NotFound("{}: no weights: neither {} nor {} is there", path_, kSingleFile, kIndexFile);
+    const bool is_pickled =
+        Exists(path_ + "/pytorch_model.bin") || Exists(path_ + "/pytorch_model.bin.index.json");
+    return NotFound("{}: no weights: neither {} nor {} is there{}", path_, kSingleFile, kIndexFile,
+                    is_pickled
+                        ? "; pytorch_model.bin is not read, since a pickle may run code: load it "
+                          "in transformers and save_pretrained() it as safetensors"
+                        : "");
   }
   tensors_.reserve(locations_.size());
   for (const auto& [name, location] : locations_) {

@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""Writes a tiny random Llama with a byte-level tokenizer and a ChatML template: a model for tests of commands and the
-server, in the standard library alone. Usage: make_tiny_model.py FOLDER [--seed N] [--dtype f32|f16] [--context N]
+"""Writes a tiny random model for tests of commands and the server, in the standard library alone.
+Usage: make_tiny_model.py FOLDER [--family llama|opt] [--seed N] [--dtype f32|f16] [--context N]
 
-hidden 64, 2 layers, 4 heads (2 KV heads), intermediate 128, 272 tokens: 256 bytes, 14 merges, 2 special.
+llama: hidden 64, 2 layers, 4 heads (2 KV heads), intermediate 128, 272 tokens: 256 bytes, 14 merges, 2 special;
+tokenizer.json and a ChatML template.
+opt: the same sizes in the form of OPT-350m (norms after, an embedding of 32 channels), 274 tokens: fairseq's four, 256
+bytes, 14 merges, in vocab.json and merges.txt; the embedding is padded to 512 rows, of which 238 mean nothing.
 """
 import argparse
 import json
@@ -67,6 +70,50 @@ def shapes(vocab_size):
     yield "model.norm.weight", [HIDDEN]
 
 
+OPT_VOCAB, OPT_EMBED = 512, 32
+
+
+def opt_tokens():
+    return ["<s>", "<pad>", "</s>", "<unk>", *byte_to_unicode().values(), *(merge.replace(" ", "") for merge in MERGES)]
+
+
+def opt_shapes(context):
+    yield "model.decoder.embed_positions.weight", [context + 2, HIDDEN]
+    yield "model.decoder.embed_tokens.weight", [OPT_VOCAB, OPT_EMBED]
+    for layer in range(LAYERS):
+        prefix = f"model.decoder.layers.{layer}."
+        for name, out_features, in_features in [
+            ("fc1", INTERMEDIATE, HIDDEN), ("fc2", HIDDEN, INTERMEDIATE),
+            *((f"self_attn.{part}_proj", HIDDEN, HIDDEN) for part in ("k", "out", "q", "v")),
+        ]:
+            yield prefix + name + ".bias", [out_features]
+            yield prefix + name + ".weight", [out_features, in_features]
+        for norm in ("final_layer_norm", "self_attn_layer_norm"):
+            yield prefix + norm + ".bias", [HIDDEN]
+            yield prefix + norm + ".weight", [HIDDEN]
+    yield "model.decoder.project_in.weight", [HIDDEN, OPT_EMBED]
+    yield "model.decoder.project_out.weight", [OPT_EMBED, HIDDEN]
+
+
+def write_opt(folder, seed=0, dtype="f32", context=256):
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "architectures": ["OPTForCausalLM"], "model_type": "opt", "activation_function": "relu", "hidden_size": HIDDEN,
+        "ffn_dim": INTERMEDIATE, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS,
+        "max_position_embeddings": context, "vocab_size": OPT_VOCAB, "word_embed_proj_dim": OPT_EMBED,
+        "do_layer_norm_before": False, "bos_token_id": 2, "eos_token_id": 2, "pad_token_id": 1,
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    vocab = {token: i for i, token in enumerate(opt_tokens())}
+    (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(merge + "\n" for merge in MERGES))
+    (folder / "tokenizer_config.json").write_text(json.dumps(
+        {"tokenizer_class": "GPT2Tokenizer", "add_bos_token": True, "bos_token": "</s>", "eos_token": "</s>",
+         "unk_token": "</s>", "pad_token": "<pad>"}))
+    write_weights(folder / "model.safetensors", opt_shapes(context), seed, dtype)
+
+
 def write_model(folder, seed=0, dtype="f32", context=256):
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,31 +132,38 @@ def write_model(folder, seed=0, dtype="f32", context=256):
     (folder / "tokenizer_config.json").write_text(
         json.dumps({"tokenizer_class": "GPT2Tokenizer", "eos_token": SPECIAL[1], "chat_template": CHAT_TEMPLATE}))
 
+    write_weights(folder / "model.safetensors", shapes(vocab_size), seed, dtype)
+
+
+def write_weights(path, shapes_by_name, seed, dtype):
     generator = random.Random(seed)
     header, blobs, offset = {"__metadata__": {"format": "pt"}}, [], 0
     code, size, name_of_type = ("f", 4, "F32") if dtype == "f32" else ("e", 2, "F16")
-    for name, shape in shapes(vocab_size):
+    for name, shape in shapes_by_name:
         count = 1
         for dim in shape:
             count *= dim
-        scale = shape[-1] ** -0.5
-        values = [1.0] * count if len(shape) == 1 else [generator.gauss(0, 1.5 * scale) for _ in range(count)]
+        deviation = 0.3 if name.endswith(".bias") else 1.5 * shape[-1] ** -0.5
+        is_norm = len(shape) == 1 and not name.endswith(".bias")
+        values = [1.0] * count if is_norm else [generator.gauss(0, deviation) for _ in range(count)]
         blobs.append(struct.pack(f"<{count}{code}", *values))
         header[name] = {"dtype": name_of_type, "shape": shape, "data_offsets": [offset, offset + count * size]}
         offset += count * size
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
+    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder")
+    parser.add_argument("--family", choices=["llama", "opt"], default="llama")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dtype", choices=["f32", "f16"], default="f32")
     parser.add_argument("--context", type=int, default=256)
     arguments = parser.parse_args()
-    write_model(arguments.folder, arguments.seed, arguments.dtype, arguments.context)
+    write = write_opt if arguments.family == "opt" else write_model
+    write(arguments.folder, arguments.seed, arguments.dtype, arguments.context)
 
 
 if __name__ == "__main__":
