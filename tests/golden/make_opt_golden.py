@@ -44,7 +44,7 @@ SMALL = dict(vocab_size=104, hidden_size=32, ffn_dim=64, num_hidden_layers=2, nu
 # A trait is a change of the config (or "offset": positions without their offset of 2) that the logits must not survive.
 VARIANTS = {
     "pre_norm_f16": (
-        "as OPT-125m and most others: norms before, tied head, fp16; config.json leaves out every key that has a default",
+        "as OPT-125m and most others: norms before, tied head, fp16; config.json leaves out every key with a default",
         SMALL, "float16",
         ["word_embed_proj_dim", "do_layer_norm_before", "activation_function", "tie_word_embeddings", "enable_bias",
          "layer_norm_elementwise_affine", "_remove_final_layer_norm"],
@@ -62,7 +62,7 @@ VARIANTS = {
         "_remove_final_layer_norm; tensors named decoder.* without model., as the base model saves them; in shards",
         dict(SMALL, _remove_final_layer_norm=True), "float16", [], [{"_remove_final_layer_norm": False}]),
     "plain_gelu_f32": (
-        "as Galactica's configs allow: gelu, no biases, norms without weight and bias",
+        "what the other keys allow: gelu, no biases, norms without weight and bias",
         dict(SMALL, activation_function="gelu", enable_bias=False, layer_norm_elementwise_affine=False), "float32", [],
         [{"activation_function": "relu"}]),
 }
@@ -158,7 +158,7 @@ def make(name, seed):
 
     model = load(folder)
     for key, value in config.items():
-        assert getattr(model.config, key) == value, f"transformers did not understand {key} of the rewritten config.json"
+        assert getattr(model.config, key) == value, f"transformers did not understand {key} of config.json as rewritten"
     ids = np.random.default_rng(seed).integers(4, config["vocab_size"], NUM_TOKENS).tolist()
     ids[0] = config["bos_token_id"]
     logits = logits_of(model, ids)
