@@ -11,7 +11,10 @@ namespace {
 
 constexpr int kMaxPort = 65535;
 
+// A NUL would end the address early for inet_pton, and for whoever resolves it.
 bool IsV6(const std::string& text) {
+  if (!std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < '\x7f'; }))
+    return false;
   in6_addr v6;
   return inet_pton(AF_INET6, text.substr(0, text.find('%')).c_str(), &v6) == 1;  // % begins a zone
 }

@@ -29,6 +29,11 @@ TEST(ParseAddress, RefusesWhatIsNone) {
                 HasSubstr("is no ADDR:PORT"))
         << text;
   }
+  // A resolver would see a loopback address here, a log line another host.
+  for (const std::string host : {std::string("127.0.0.1\0.example.com", 22),
+                                 std::string("[::1\0]", 6), std::string("[::1%a\nb]")}) {
+    EXPECT_FALSE(ParseAddress(host + ":1", "listen").ok()) << host;
+  }
   for (const char* text : {"127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", "a:1x", "a: 1", "a:+1",
                            "unix:/a", "a:99999999999"}) {
     EXPECT_THAT(std::string(ParseAddress(text, "listen").status().message()),
