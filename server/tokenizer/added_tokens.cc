@@ -5,6 +5,9 @@
 namespace bitdial::server {
 namespace {
 
+// Of all contents together: each byte may become a node of a trie, and real models have a few KiB.
+constexpr size_t kMaxContentBytes = 64u << 20;
+
 // The end of the white space that begins at `begin`.
 size_t SkipSpace(std::string_view text, size_t begin) {
   while (begin < text.size()) {
@@ -57,9 +60,14 @@ absl::StatusOr<AddedTokens> AddedTokens::Make(std::vector<AddedToken> tokens) {
   AddedTokens added;
   added.tokens_ = std::move(tokens);
   absl::flat_hash_map<std::string, int32_t> ids;
+  size_t num_bytes = 0;
   for (size_t i = 0; i < added.tokens_.size(); ++i) {
     const AddedToken& token = added.tokens_[i];
     if (token.content.empty()) return DataLoss("added token {} has no content", token.id);
+    num_bytes += token.content.size();
+    if (num_bytes > kMaxContentBytes) {
+      return DataLoss("the added tokens have more than {} bytes of content", kMaxContentBytes);
+    }
     const auto [it, is_new] = ids.try_emplace(token.content, token.id);
     if (!is_new && it->second != token.id) {
       return DataLoss("added token \"{}\" has two ids, {} and {}", token.content, it->second,

@@ -32,7 +32,7 @@ struct Segment {
 // tokenizers.
 class AddedTokens {
  public:
-  // Errors  DATA_LOSS an empty content, or two ids for one content.
+  // Errors  DATA_LOSS an empty content, two ids for one content, or over 64 MiB of contents.
   static absl::StatusOr<AddedTokens> Make(std::vector<AddedToken> tokens);
 
   std::vector<Segment> Split(std::string_view text, bool with_special) const;

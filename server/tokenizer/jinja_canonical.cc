@@ -1,6 +1,5 @@
 #include "server/tokenizer/jinja_canonical.h"
 
-#include <algorithm>
 #include <cctype>
 
 namespace bitdial::server {
@@ -80,6 +79,15 @@ size_t FindTagEnd(std::string_view source, size_t begin, std::string_view closer
   return std::string_view::npos;
 }
 
+// Where the next tag opens; source.size() when none does.
+size_t FindTag(std::string_view source) {
+  for (size_t ofs = source.find('{'); ofs < source.size(); ofs = source.find('{', ofs + 1)) {
+    const char kind = ofs + 1 < source.size() ? source[ofs + 1] : '\0';
+    if (kind == '{' || kind == '%' || kind == '#') return ofs;
+  }
+  return source.size();
+}
+
 void TrimRight(std::string* text) {
   while (!text->empty() && IsSpace(text->back())) text->pop_back();
 }
@@ -97,8 +105,7 @@ std::string CanonicalJinja(std::string_view source) {
   std::string out;
   bool is_at_line_start = true;  // no text since a line began
   while (!source.empty()) {
-    const size_t open =
-        std::min({source.find("{{"), source.find("{%"), source.find("{#"), source.size()});
+    const size_t open = FindTag(source);
     std::string text(source.substr(0, open));
     source.remove_prefix(open);
     if (source.empty()) {

@@ -59,12 +59,21 @@ std::string FindPieceError(const sentencepiece::ModelProto& proto) {
     }
     if (!std::isfinite(piece.score())) return fmt::format("piece {} has no finite score", i);
     if (!seen.insert(text).second) return fmt::format("piece {} (\"{}\") is there twice", i, text);
+    // The library would take the character in a text for the control piece, and then fail.
+    const bool is_control = piece.type() == sentencepiece::ModelProto::SentencePiece::CONTROL;
+    if (is_control && NextUtf8(text).length == text.size()) {
+      return fmt::format("piece {} (\"{}\") is a control piece of one character", i, text);
+    }
   }
   return "";
 }
 
 std::string FindError(const sentencepiece::ModelProto& proto) {
   if (std::string error = FindPieceError(proto); !error.empty()) return error;
+  const auto type = proto.trainer_spec().model_type();
+  if (type != sentencepiece::TrainerSpec::UNIGRAM && type != sentencepiece::TrainerSpec::BPE) {
+    return fmt::format("model type {}; we have unigram (1) and BPE (2)", static_cast<int>(type));
+  }
   const auto& normalizer = proto.normalizer_spec();
   if (std::string error = FindCharsmapError(normalizer.precompiled_charsmap()); !error.empty()) {
     return "precompiled_charsmap: " + error;

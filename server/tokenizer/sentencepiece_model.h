@@ -35,10 +35,10 @@ class SentencePieceModel {
   };
 
   // From the bytes of a tokenizer.model, which may be hostile. Checked before the library sees it:
-  // at most 64 MiB; it parses; at most 4 Mi pieces; each 1..1024 bytes of UTF-8 without NUL, with a
-  // finite score, no two alike; one unknown piece; 256 byte pieces when bytes are the fallback; the
-  // charsmap (charsmap.h). The model's self test is dropped and a denormalizer refused. Null with
-  // *error set when any fails.
+  // at most 64 MiB; it parses; unigram or BPE; at most 4 Mi pieces; each 1..1024 bytes of UTF-8
+  // without NUL, with a finite score, no two alike, no control piece of one character; one unknown
+  // piece; 256 byte pieces when bytes are the fallback; the charsmap (charsmap.h). The model's self
+  // test is dropped and a denormalizer refused. Null with *error set when any fails.
   static std::unique_ptr<SentencePieceModel> Parse(std::string_view bytes, std::string* error);
 
   // A BPE model from pieces (GGUF). Same checks.

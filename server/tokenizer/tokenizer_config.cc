@@ -12,7 +12,6 @@ namespace bitdial::server {
 namespace {
 
 constexpr int64_t kMaxId = (1 << 21) - 1;
-constexpr size_t kMaxTemplateBytes = 1 << 20;
 
 // "<s>", or {"content": "<s>", ...}.
 absl::StatusOr<std::string> TokenText(JsonObject& config, const std::string& key) {
@@ -147,6 +146,12 @@ absl::StatusOr<TokenizerConfig> Parse(JsonObject& json, NamedTokens& tokens) {
   return config;
 }
 
+absl::Status CheckTemplateSize(size_t num_bytes, const std::string& what) {
+  if (num_bytes <= kMaxChatTemplateBytes) return absl::OkStatus();
+  return DataLoss("{}: a chat template of {} bytes; at most {}", what, num_bytes,
+                  kMaxChatTemplateBytes);
+}
+
 }  // namespace
 
 absl::StatusOr<TokenizerConfig> TokenizerConfig::Read(const std::string& folder) {
@@ -157,15 +162,14 @@ absl::StatusOr<TokenizerConfig> TokenizerConfig::Read(const std::string& folder)
     BITDIAL_ASSIGN_OR_RETURN(const Json json, ReadJsonFile(path));
     BITDIAL_ASSIGN_OR_RETURN(JsonObject object, JsonObject::Make(json, path));
     BITDIAL_ASSIGN_OR_RETURN(config, Parse(object, tokens));
+    BITDIAL_RETURN_IF_ERROR(CheckTemplateSize(config.chat_template.size(), path));
   }
   if (config.added.empty()) BITDIAL_RETURN_IF_ERROR(ReadOldFiles(folder, tokens, config));
   const std::string template_path = folder + "/chat_template.jinja";
   if (std::filesystem::exists(template_path)) {
     BITDIAL_ASSIGN_OR_RETURN(const auto file, quant::MappedFile::Open(template_path));
     const auto bytes = file->bytes();
-    if (bytes.size() > kMaxTemplateBytes) {
-      return DataLoss("{}: {} bytes; at most {}", template_path, bytes.size(), kMaxTemplateBytes);
-    }
+    BITDIAL_RETURN_IF_ERROR(CheckTemplateSize(bytes.size(), template_path));
     config.chat_template.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     if (FindInvalidUtf8(config.chat_template)) return DataLoss("{}: not UTF-8", template_path);
   }

@@ -2,6 +2,7 @@
 // added_tokens.json beside it: what the model's own file does not say.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,6 +12,9 @@
 #include "server/tokenizer/added_tokens.h"
 
 namespace bitdial::server {
+
+// Of a chat template, wherever it comes from. Real ones have a few KiB.
+inline constexpr size_t kMaxChatTemplateBytes = 1 << 20;
 
 struct TokenizerConfig {
   std::optional<bool> add_bos, add_eos;     // when the file says

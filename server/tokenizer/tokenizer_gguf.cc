@@ -14,6 +14,8 @@ namespace {
 using quant::GgufFile;
 using Type = SentencePieceModel::Type;
 
+constexpr size_t kMaxTokens = 4 << 20;  // before they are copied; each model has its own limit
+
 // What tokenizer.ggml.pre stands for.
 struct GgufPre {
   std::string_view name;
@@ -45,11 +47,15 @@ struct GgufTokens {
 absl::StatusOr<GgufTokens> ReadTokens(const GgufFile& file) {
   GgufTokens tokens;
   BITDIAL_ASSIGN_OR_RETURN(tokens.texts, file.GetStrings("tokenizer.ggml.tokens"));
+  if (tokens.texts.empty() || tokens.texts.size() > kMaxTokens) {
+    return DataLoss("{}: tokenizer.ggml.tokens has {} tokens; expected 1 to {}", file.path(),
+                    tokens.texts.size(), kMaxTokens);
+  }
   tokens.types.assign(tokens.texts.size(), static_cast<int64_t>(Type::kNormal));
   if (file.Has("tokenizer.ggml.token_type")) {
     BITDIAL_ASSIGN_OR_RETURN(tokens.types, file.GetInts("tokenizer.ggml.token_type"));
   }
-  if (tokens.texts.empty() || tokens.types.size() != tokens.texts.size()) {
+  if (tokens.types.size() != tokens.texts.size()) {
     return DataLoss("{}: {} tokens and {} token types", file.path(), tokens.texts.size(),
                     tokens.types.size());
   }
@@ -85,8 +91,10 @@ absl::StatusOr<TokenizerFrame> ReadFrame(const GgufFile& file, size_t num_tokens
   if (adds_eos && !frame.eos.empty()) frame.suffix = {frame.eos.front()};
   BITDIAL_ASSIGN_OR_RETURN(const std::string_view chat_template,
                            file.GetStringOr("tokenizer.chat_template", ""));
-  if (FindInvalidUtf8(chat_template))
-    return DataLoss("{}: tokenizer.chat_template is not UTF-8", file.path());
+  if (chat_template.size() > kMaxChatTemplateBytes || FindInvalidUtf8(chat_template)) {
+    return DataLoss("{}: tokenizer.chat_template: {} bytes; expected at most {} of UTF-8",
+                    file.path(), chat_template.size(), kMaxChatTemplateBytes);
+  }
   frame.chat_template = std::string(chat_template);
   return frame;
 }

@@ -1,5 +1,6 @@
 // tokenizer.json, and vocab.json with merges.txt.
 #include <algorithm>
+#include <set>
 
 #include "server/tokenizer/bpe_tokenizer.h"
 #include "server/tokenizer/tokenizer_files.h"
@@ -281,9 +282,10 @@ std::optional<int32_t> FindId(const BpeSpec& spec, const std::string& token) {
 // what goes around a text, except for the class LlamaTokenizer, which rebuilds it from
 // add_bos_token.
 absl::Status ApplyConfig(const TokenizerConfig& config, bool has_template, BpeSpec* spec) {
+  std::set<int32_t> known;
+  for (const AddedToken& token : spec->added) known.insert(token.id);
   for (const AddedToken& token : config.added) {
-    const auto is_same = [&](const AddedToken& other) { return other.id == token.id; };
-    if (std::none_of(spec->added.begin(), spec->added.end(), is_same)) spec->added.push_back(token);
+    if (known.insert(token.id).second) spec->added.push_back(token);
   }
   TokenizerFrame& frame = spec->frame;
   frame.chat_template = config.chat_template;

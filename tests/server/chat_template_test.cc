@@ -2,6 +2,7 @@
 #include "server/tokenizer/chat_template.h"
 
 #include "server/tokenizer/jinja_canonical.h"
+#include "server/tokenizer/tokenizer_config.h"
 #include "tests/server/tokenizer_testing.h"
 
 namespace bitdial::server {
@@ -148,6 +149,15 @@ TEST(CanonicalJinjaTest, KeepsWhatMattersAndNothingElse) {
   EXPECT_EQ(CanonicalJinja("a  {{ x }}\n"), "a  {{x}}");
   EXPECT_EQ(CanonicalJinja("{{ '%}' }}"), "{{'%}'}}");
   EXPECT_EQ(CanonicalJinja("{% unclosed"), "{% unclosed");
+  EXPECT_EQ(CanonicalJinja("{ {}{"), "{ {}{");
+}
+
+// The largest template that is read, all tags of one kind: looking for the other kinds in what is
+// left, tag by tag, would take minutes.
+TEST(CanonicalJinjaTest, TakesManyTags) {
+  std::string tags;
+  while (tags.size() < kMaxChatTemplateBytes) tags += "{{}}";
+  EXPECT_EQ(CanonicalJinja(tags), tags);
 }
 
 }  // namespace

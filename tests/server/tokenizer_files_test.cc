@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "server/tokenizer/added_tokens.h"
 #include "server/tokenizer/charsmap.h"
 #include "server/tokenizer/sentencepiece_model.h"
 #include "tests/server/tokenizer_testing.h"
@@ -208,12 +209,24 @@ TEST(SentencePieceModelTest, RefusesBadPieces) {
       {{"b", std::nanf(""), Type::kNormal}, "finite"},
       {{"<unk2>", 0, Type::kUnknown}, "unk"},
       {{"<0xZZ>", 0, Type::kByte}, "invalid"},
+      {{"\xEF\xAC\x81", 0, Type::kControl}, "one character"},
   };
   for (const auto& [piece, message] : cases) {
     auto pieces = good;
     pieces.push_back(piece);
     EXPECT_EQ(SentencePieceModel::FromPieces(pieces, {}, &error), nullptr);
     EXPECT_THAT(error, HasSubstr(message));
+  }
+}
+
+// The library's word and character models look control pieces up in the text itself.
+TEST(SentencePieceModelTest, RefusesOtherModelTypes) {
+  const std::string bpe = ReadText(GoldenPath("tokenizer/spm_bpe/tokenizer.model"));
+  std::string error;
+  EXPECT_NE(SentencePieceModel::Parse(bpe + "\x12\x02\x18\x02", &error), nullptr) << error;
+  for (const char* trainer_spec : {"\x12\x02\x18\x03", "\x12\x02\x18\x04"}) {
+    EXPECT_EQ(SentencePieceModel::Parse(bpe + trainer_spec, &error), nullptr);
+    EXPECT_THAT(error, HasSubstr("model type"));
   }
 }
 
@@ -408,6 +421,24 @@ TEST(LoadTest, ReadsTokenizerConfig) {
   EXPECT_EQ(Tokenizer::Load(folder.path()).status().code(), absl::StatusCode::kDataLoss);
   folder.Write("tokenizer_config.json", R"({"add_bos_token": "yes"})");
   EXPECT_EQ(Tokenizer::Load(folder.path()).status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST(LoadTest, BoundsChatTemplates) {
+  const std::string largest(kMaxChatTemplateBytes, 'x');
+  const auto load = [&](const std::string& chat_template) {
+    const TemporaryFolder folder;
+    folder.Copy(GoldenPath("tokenizer/gpt2/tokenizer.json"), "tokenizer.json");
+    folder.Write("tokenizer_config.json", Json({{"chat_template", chat_template}}).dump());
+    return Tokenizer::Load(folder.path()).status();
+  };
+  EXPECT_TRUE(load(largest).ok());
+  EXPECT_EQ(load(largest + "x").code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(load(largest + "x").message()), HasSubstr("1048577 bytes"));
+}
+
+TEST(AddedTokensTest, BoundsTheirContents) {
+  const auto added = AddedTokens::Make({{.id = 0, .content = std::string((64 << 20) + 1, 'x')}});
+  EXPECT_EQ(added.status().code(), absl::StatusCode::kDataLoss);
 }
 
 }  // namespace
