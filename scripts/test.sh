@@ -131,7 +131,7 @@ fuzzed() {
     ABSENT+=("fuzzing with coverage: clang++ is absent (seeds and fixed mutations did run)")
     return 0
   fi
-  sanitized fuzz libFuzzer '^fuzz$' 600 300
+  sanitized fuzz libFuzzer '^fuzz$' 900 420
 }
 
 summary() {

@@ -25,18 +25,21 @@ absl::StatusOr<SamplingDefaults> Read(JsonObject& file) {
 
 }  // namespace
 
-absl::StatusOr<SamplingDefaults> ReadSamplingDefaults(const quant::Checkpoint& checkpoint) {
-  const bool is_gguf = checkpoint.form() == quant::CheckpointForm::kGguf;
-  BITDIAL_ASSIGN_OR_RETURN(
-      JsonObject file,
-      JsonObject::Make(checkpoint.generation_config(),
-                       checkpoint.path() + (is_gguf ? "" : "/generation_config.json")));
+absl::StatusOr<SamplingDefaults> ParseSamplingDefaults(const Json& generation_config,
+                                                       const std::string& what) {
+  BITDIAL_ASSIGN_OR_RETURN(JsonObject file, JsonObject::Make(generation_config, what));
   absl::StatusOr<SamplingDefaults> defaults = Read(file);
   if (absl::IsInvalidArgument(defaults.status())) {  // a value of the file, not one of the caller
     return DataLoss("{}; correct the value or remove the key",
                     std::string(defaults.status().message()));
   }
   return defaults;
+}
+
+absl::StatusOr<SamplingDefaults> ReadSamplingDefaults(const quant::Checkpoint& checkpoint) {
+  const bool is_gguf = checkpoint.form() == quant::CheckpointForm::kGguf;
+  return ParseSamplingDefaults(checkpoint.generation_config(),
+                               checkpoint.path() + (is_gguf ? "" : "/generation_config.json"));
 }
 
 }  // namespace bitdial::server

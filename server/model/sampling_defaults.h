@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "quant/container/checkpoint.h"
 
@@ -18,7 +19,10 @@ struct SamplingDefaults {
 
 // The file's values, the defaults above for the others. do_sample false makes the temperature 0,
 // whatever else stands there; true, or absent, keeps it.
+// what: the file, for messages.
 // Errors  DATA_LOSS a value of a wrong type or out of range (names the file and the key).
+absl::StatusOr<SamplingDefaults> ParseSamplingDefaults(const Json& generation_config,
+                                                       const std::string& what);
 absl::StatusOr<SamplingDefaults> ReadSamplingDefaults(const quant::Checkpoint& checkpoint);
 
 }  // namespace bitdial::server

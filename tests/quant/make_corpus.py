@@ -8,7 +8,11 @@ Small on purpose: mutations of a hundred bytes reach a header's every field. Det
 
 import json
 import struct
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "testing"))
+from gguf_bytes import array, f32, gguf, text, u32, value  # noqa: E402
 
 OUT = Path(__file__).resolve().parent / "corpus"
 
@@ -42,37 +46,6 @@ def make_safetensors():
         {"a": entry("U8", [8], 0, 8), "b": entry("U8", [8], 4, 12)}, bytes(12)))
     write("safetensors_fuzz", "unknown_dtype", safetensors({"t": entry("F8_E4M3", [4], 0, 4)}, bytes(4)))
     write("safetensors_fuzz", "header_too_long", struct.pack("<Q", 2**63) + b"{}")
-
-
-def text(value):
-    raw = value.encode() if isinstance(value, str) else value
-    return struct.pack("<Q", len(raw)) + raw
-
-
-def value(key, kind, payload):
-    return text(key) + struct.pack("<I", kind) + payload
-
-
-def array(kind, count, payload):
-    return struct.pack("<IQ", kind, count) + payload
-
-
-def gguf(values, tensors, version=3, alignment=32):
-    infos, data = b"", b""
-    for name, dims, kind, raw in tensors:
-        data += b"\0" * (-len(data) % alignment)
-        infos += text(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, len(data))
-        data += raw
-    head = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(values)) + b"".join(values) + infos
-    return head + b"\0" * (-len(head) % alignment) + data
-
-
-def u32(key, number):
-    return value(key, 4, struct.pack("<I", number))
-
-
-def f32(key, number):
-    return value(key, 6, struct.pack("<f", number))
 
 
 LLAMA = [value("general.architecture", 8, text("llama")), u32("llama.block_count", 1), u32("llama.context_length", 64),
@@ -123,9 +96,19 @@ def make_config():
     write("checkpoint_config_fuzz", "dense", '{"architectures":["LlamaForCausalLM"],"hidden_size":64}')
     write("checkpoint_config_fuzz", "anybcq", json.dumps({"architectures": ["LlamaForCausalLM"], "anybcq": anybcq}))
     write("checkpoint_config_fuzz", "foreign", '{"architectures":["A"],"quantization_config":{"quant_method":"gptq"}}')
-    write("checkpoint_config_fuzz", "index", json.dumps({"metadata": {"total_size": 1}, "weight_map": {
-        name: "a.safetensors" for name in ("l.qweight", "l.alpha_1", "l.alpha_2")}}))
-    write("checkpoint_config_fuzz", "index_elsewhere", '{"weight_map":{"x":"../a.safetensors"}}')
+
+
+def make_shards():
+    index = '{"metadata":{"total_size":16},"weight_map":{"a":"a.safetensors","b":"b.safetensors"}}'
+    write("shard_index_fuzz", "two", index)
+    write("shard_index_fuzz", "own_second", index.encode() + b"\0" + safetensors({"b": entry("U8", [3], 0, 3)}, b"abc"))
+    write("shard_index_fuzz", "not_indexed", index.encode() + b"\0" + safetensors(
+        {"b": entry("U8", [3], 0, 3), "c": entry("F16", [1], 3, 5)}, b"abcde"))
+    write("shard_index_fuzz", "twice", index.encode() + b"\0" + safetensors({"a": entry("U8", [3], 0, 3)}, b"abc"))
+    write("shard_index_fuzz", "wrong_shard", '{"weight_map":{"a":"b.safetensors"}}')
+    write("shard_index_fuzz", "elsewhere", '{"weight_map":{"a":"../a.safetensors"}}')
+    write("shard_index_fuzz", "itself", '{"weight_map":{"a":"model.safetensors.index.json","b":"."}}')
+    write("shard_index_fuzz", "no_shard", '{"weight_map":{}}')
 
 
 if __name__ == "__main__":
@@ -133,5 +116,6 @@ if __name__ == "__main__":
     make_gguf()
     make_json()
     make_config()
+    make_shards()
     seeds = [path for path in OUT.rglob("*") if path.is_file()]
     print(f"{len(seeds)} seeds, {sum(path.stat().st_size for path in seeds)} bytes")

@@ -1,16 +1,12 @@
-// tokenizer.model from any bytes.
-#include <cstdint>
-#include <string_view>
-
+// Any bytes as tokenizer.model.
 #include "server/tokenizer/tokenizer_files.h"
+#include "tests/server/tokenizer_fuzzing.h"
+#include "tests/testing/fuzz_bytes.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace bitdial::server;
+  using namespace bitdial;
   const auto tokenizer =
-      TokenizerFromSentencePiece({reinterpret_cast<const char*>(data), size}, {}, "fuzz");
-  if (!tokenizer.ok()) return 0;
-  const auto ids = (*tokenizer)->Encode("The server reads\n 123 <sep> 你好 ﬁ … AAA\xC2\xA0", {});
-  if (ids.ok()) (*tokenizer)->Decode(*ids);
-  (*tokenizer)->Decode({0, 1, 2, 255, 256, -1, 1 << 30});
+      server::TokenizerFromSentencePiece(testing::AsText(data, size), {}, "fuzz");
+  if (tokenizer.ok()) server::testing::CheckTokenizer(**tokenizer);
   return 0;
 }

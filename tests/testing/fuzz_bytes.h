@@ -11,6 +11,20 @@ namespace bitdial::testing {
 inline std::span<const std::byte> AsBytes(const uint8_t* data, size_t size) {
   return {reinterpret_cast<const std::byte*>(data), size};
 }
+inline std::string_view AsText(const uint8_t* data, size_t size) {
+  return {reinterpret_cast<const char*>(data), size};
+}
+
+// Two inputs in one, parted by the first NUL, which no text file holds.
+struct TwoTexts {
+  std::string_view first, second;
+  bool has_second;  // a NUL was there
+};
+inline TwoTexts SplitAtNul(std::string_view text) {
+  const size_t nul = text.find('\0');
+  if (nul == std::string_view::npos) return {text, {}, false};
+  return {text.substr(0, nul), text.substr(nul + 1), true};
+}
 
 // Reads every byte, so that the address sanitizer sees a view that leaves its file.
 inline void Touch(std::span<const std::byte> bytes) {

@@ -32,14 +32,19 @@ class TempDir {
   // Writes (or overwrites) a file and returns its path.
   std::string Write(const std::string& name, std::string_view contents) const {
     const std::string path = *this / name;
-    std::error_code ignored;
-    std::filesystem::remove(path, ignored);  // a new file: ext4 flushes one that is truncated and rewritten
+    Remove(name);  // a new file: ext4 flushes one that is truncated and rewritten
     std::ofstream(path, std::ios::binary) << contents;
     return path;
   }
   std::string Write(const std::string& name, std::span<const std::byte> contents) const {
     return Write(name,
                  std::string_view(reinterpret_cast<const char*>(contents.data()), contents.size()));
+  }
+
+  // A file that is not there is well.
+  void Remove(const std::string& name) const {
+    std::error_code ignored;
+    std::filesystem::remove(*this / name, ignored);
   }
 
  private:
