@@ -298,6 +298,25 @@ class BadInput(unittest.TestCase):
         self.assertTrue(list(STUB.Generate(generate(**greedy(2))))[-1].HasField("finish"))
 
 
+class AnyBcqRelease(unittest.TestCase):
+    """A published checkpoint is served as it is: greedy ids are those of numpy, at each number of bits, all at once."""
+
+    def test_greedy_ids(self):
+        golden = served.anybcq_golden()
+        # f32: the margins of the golden are far above its rounding, not above that of f16 keys and values.
+        server = Server(BITDIAL, served.ANYBCQ_RELEASE, "--kv-format", "f32", context=served.ANYBCQ_CONTEXT)
+        self.addCleanup(server.stop)
+        with grpc.insecure_channel(server.address) as channel:
+            stub = pb_grpc.InferenceServiceStub(channel)
+            self.assertEqual(list(stub.GetModel(pb.GetModelRequest()).weight_bits), [2, 3, 4])
+            tokens = stub.Tokenize(pb.TokenizeRequest(text=golden["text"], add_special_tokens=True))
+            self.assertEqual(list(tokens.token_ids), golden["input_ids"])
+            calls = {bits: stub.Generate(generate(token_ids=golden["input_ids"], weight_bits=bits,
+                                                  **greedy(16, ignore_eos=True))) for bits in (2, 3, 4)}
+            for bits, call in calls.items():
+                self.assertEqual([i for m in call for i in m.delta.token_ids], golden["greedy_ids"][str(bits)], bits)
+
+
 class StandardServices(unittest.TestCase):
     def test_health(self):
         stub = health_pb2_grpc.HealthStub(CHANNEL)

@@ -1,4 +1,5 @@
 """A real `bitdial serve` on a quantized tiny model, for tests. Standard library only."""
+import json
 import os
 import pathlib
 import signal
@@ -80,6 +81,15 @@ def wait_until(is_true, timeout=20):
             return False
         time.sleep(0.02)
     return True
+
+
+# A checkpoint in the layout of the AnyBCQ release, as an independent script wrote it, and what that computed.
+ANYBCQ_RELEASE = SOURCE / "tests/golden/anybcq_release"
+ANYBCQ_CONTEXT = 128
+
+
+def anybcq_golden():
+    return json.loads((ANYBCQ_RELEASE / "tokens.json").read_text())
 
 
 def bitdial_path():

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes tests/golden/anybcq_release/: a checkpoint in the layout of the published AnyBCQ release, from numpy alone.
 
-    python3 tests/golden/make_anybcq_release.py         # needs numpy, safetensors; torch and transformers for the goldens
+    python3 tests/golden/make_anybcq_release.py         # needs numpy and safetensors
 
 Written from the description of the layout, without any code of Bitdial, so that both sides can be wrong only apart:
     P.qweight    int32 [in/32, 4, out]      bit t (LSB first) of word j = sign of input 32 j + t, 1 means +1; plane 0 first
@@ -10,31 +10,36 @@ Written from the description of the layout, without any code of Bitdial, so that
     P.q_bias     fp16  [in/group, out]      uninitialised memory in the release; NaN here: a reader must ignore it
     config.json  "anybcq": {"seed_precision": 2, "parent_precision": 4, "group_size": 32, "arch_config": {...}}
 Embeddings, norms and lm_head are fp16. The released checkpoints have beta = 0; here beta is fitted, since zeros would
-hide a reader that loses it.
+hide a reader that loses it. tokenizer.json: byte-level BPE of 93 printable tokens and three special ones.
 
 Quantization (AnyBCQ without reconstruction): 2 planes by greedy start and alternating refinement, then each further
 plane is the sign of what is left, earlier planes frozen, and alpha and beta are solved again for each precision.
 
-Goldens, for b = 2, 3, 4: logits_{b}.f32 float32 [48, vocab] by transformers in float32 on the dequantized weights
-(alpha and beta as stored in fp16, W summed in float64, then rounded to float32), and greedy ids in tokens.json.
+Goldens, for b = 2, 3, 4, by a Llama in float64 on the dequantized weights (alpha and beta as stored in fp16): logits_{b}.f32
+float32 [48, vocab]; in tokens.json the text that input_ids stand for, greedy ids with their smallest margin, and the
+perplexity of the second half of input_ids. transformers 5.23 in float32 gave the same greedy ids, and logits within 8e-6.
 """
 
 import hashlib
 import json
 import platform
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
-import torch
-import transformers
 from safetensors.numpy import save_file
-from transformers import LlamaConfig, LlamaForCausalLM
 
 OUT = Path(__file__).resolve().parent / "anybcq_release"
 SEED_BITS, MAX_BITS, GROUP = 2, 4, 32
 HIDDEN, INTERMEDIATE, LAYERS, HEADS, KV_HEADS, VOCAB = 64, 96, 2, 4, 2, 96
 NUM_TOKENS, NUM_GREEDY = 48, 16
+SPECIAL = ["<unk>", "<s>", "</s>"]
+MERGES = ["t h", "i n", "e r", "a n", "th e", "in g", "o n", "r e"]
+BYTES = list(".,;:!?'\"()-/+*=<>[]&%0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") + ["Ġ", "Ċ"]
+TOKENS = SPECIAL + BYTES + [merge.replace(" ", "") for merge in MERGES]  # by id; Ġ and Ċ are GPT-2's " " and "\n"
+# GPT-2's words, where all text is ASCII.
+WORD = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+")
 MODULES = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
            "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
 CONFIG = dict(vocab_size=VOCAB, hidden_size=HIDDEN, intermediate_size=INTERMEDIATE, num_hidden_layers=LAYERS,
@@ -129,21 +134,97 @@ def random_weights(rng):
     return {name: value.astype(np.float16) for name, value in weights.items()}
 
 
-@torch.no_grad()
-def golden(weights, ids):
-    model = LlamaForCausalLM(LlamaConfig(**CONFIG, attn_implementation="eager")).eval()
-    model.load_state_dict({name: torch.from_numpy(value.astype(np.float32)) for name, value in weights.items()})
-    logits = model(torch.tensor([ids])).logits[0].numpy()
+def forward(weights, ids):
+    """Logits of every position, float64 [len(ids), vocab]."""
+    def weight(name):
+        return weights[f"{name}.weight"].astype(np.float64)
+
+    def norm(x, name):
+        return x / np.sqrt((x * x).mean(-1, keepdims=True) + CONFIG["rms_norm_eps"]) * weight(name)
+
+    num_tokens, head_dim = len(ids), HIDDEN // HEADS
+    angle = np.arange(num_tokens)[:, None] * CONFIG["rope_theta"] ** (-np.arange(0, head_dim, 2) / head_dim)
+
+    def rotate(x):  # the two halves of a head are the parts of complex numbers
+        re_part, im_part = x[..., : head_dim // 2], x[..., head_dim // 2 :]
+        return np.concatenate([re_part * np.cos(angle) - im_part * np.sin(angle),
+                               im_part * np.cos(angle) + re_part * np.sin(angle)], axis=-1)
+
+    def heads(x, count):  # [heads, tokens, head_dim], each KV head once for every head that reads it
+        return np.repeat(x.reshape(num_tokens, count, head_dim).transpose(1, 0, 2), HEADS // count, axis=0)
+
+    x = weight("model.embed_tokens")[ids]
+    for layer in range(LAYERS):
+        prefix = f"model.layers.{layer}."
+        h = norm(x, prefix + "input_layernorm")
+        q = rotate(heads(h @ weight(prefix + "self_attn.q_proj").T, HEADS))
+        k = rotate(heads(h @ weight(prefix + "self_attn.k_proj").T, KV_HEADS))
+        v = heads(h @ weight(prefix + "self_attn.v_proj").T, KV_HEADS)
+        scores = np.where(np.tri(num_tokens, dtype=bool), q @ k.transpose(0, 2, 1) / head_dim**0.5, -np.inf)
+        scores = np.exp(scores - scores.max(-1, keepdims=True))
+        attended = (scores / scores.sum(-1, keepdims=True) @ v).transpose(1, 0, 2).reshape(num_tokens, HIDDEN)
+        x = x + attended @ weight(prefix + "self_attn.o_proj").T
+        h = norm(x, prefix + "post_attention_layernorm")
+        gate = h @ weight(prefix + "mlp.gate_proj").T
+        x = x + gate / (1 + np.exp(-gate)) * (h @ weight(prefix + "mlp.up_proj").T) @ weight(prefix + "mlp.down_proj").T
+    return norm(x, "model.norm") @ weight("lm_head").T
+
+
+def greedy(weights, ids):
+    """The best continuation, and by how much each of its tokens was the best, at least."""
     sequence, margin = list(ids), float("inf")
     for _ in range(NUM_GREEDY):
-        best = torch.topk(model(torch.tensor([sequence])).logits[0, -1], 2)
-        margin = min(margin, float(best.values[0] - best.values[1]))
-        sequence.append(int(best.indices[0]))
-    return logits, sequence[NUM_TOKENS:], margin
+        last = forward(weights, sequence)[-1]
+        second, best = np.sort(last)[-2:]
+        margin = min(margin, float(best - second))
+        sequence.append(int(last.argmax()))
+    return sequence[len(ids):], margin
+
+
+def perplexity(logits, ids):
+    """Of the second half, each token given all before it; its first token is not scored (llama.cpp's definition)."""
+    targets = np.arange(len(ids) // 2 + 1, len(ids))
+    before = logits[targets - 1]
+    log_sum = np.log(np.exp(before - before.max(-1, keepdims=True)).sum(-1)) + before.max(-1)
+    return float(np.exp(np.mean(log_sum - before[np.arange(len(targets)), np.array(ids)[targets]])))
+
+
+def encode(text):
+    """BPE by its definition: in each word the first merge of the list that applies, again and again."""
+    ids = []
+    for word in WORD.findall(text):
+        parts = list(word.replace(" ", "Ġ").replace("\n", "Ċ"))
+        while True:
+            pairs = [f"{a} {b}" for a, b in zip(parts, parts[1:])]
+            found = min((merge for merge in pairs if merge in MERGES), key=MERGES.index, default=None)
+            if found is None:
+                break
+            at = pairs.index(found)
+            parts[at:at + 2] = [parts[at] + parts[at + 1]]
+        ids += [TOKENS.index(part) for part in parts]
+    return ids
+
+
+def write_tokenizer():
+    assert len(TOKENS) == VOCAB
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    begin = {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}
+    template = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}},
+                                                         {"Sequence": {"id": "A", "type_id": 0}}],
+                "pair": [], "special_tokens": begin}
+    added = [{"id": i, "content": token, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+              "special": True} for i, token in enumerate(SPECIAL)]
+    (OUT / "tokenizer.json").write_text(json.dumps({
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
+        "pre_tokenizer": byte_level, "post_processor": template, "decoder": byte_level,
+        "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+                  "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
+                  "vocab": {token: i for i, token in enumerate(TOKENS)}, "merges": MERGES}}, ensure_ascii=False) + "\n")
+    (OUT / "tokenizer_config.json").write_text(json.dumps({
+        "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}) + "\n")
 
 
 def main():
-    torch.set_num_threads(1)
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir()
     rng = np.random.default_rng(7)
@@ -177,23 +258,29 @@ def main():
         indent=2) + "\n")
     (OUT / "generation_config.json").write_text(json.dumps({"bos_token_id": 1, "eos_token_id": 2}) + "\n")
 
+    write_tokenizer()
+
     ids = [1] + rng.integers(3, VOCAB, NUM_TOKENS - 1).tolist()
-    tokens = {"input_ids": ids, "greedy_ids": {}, "min_greedy_margin": {}}
+    text = "".join(TOKENS[i] for i in ids[1:]).replace("Ġ", " ").replace("Ċ", "\n")
+    assert encode(text) == ids[1:]
+    tokens = {"input_ids": ids, "text": text, "greedy_ids": {}, "min_greedy_margin": {}, "perplexity": {}}
     largest = {}
     for b in dense:
-        logits, greedy_ids, margin = golden(dense[b], ids)
+        logits = forward(dense[b], ids)
         logits.astype("<f4").tofile(OUT / f"logits_{b}.f32")
+        greedy_ids, margin = greedy(dense[b], ids)
         tokens["greedy_ids"][str(b)], tokens["min_greedy_margin"][str(b)] = greedy_ids, margin
+        tokens["perplexity"][str(b)] = perplexity(logits, ids)
         largest[str(b)] = float(np.abs(logits).max())
-        print(f"{b} bits: squared weight error {errors[b]:.3f}  max|logit| {largest[str(b)]:.2f}  margin {margin:.4f}")
+        print(f"{b} bits: squared weight error {errors[b]:.3f}  max|logit| {largest[str(b)]:.2f}  margin {margin:.4f}  "
+              f"perplexity {tokens['perplexity'][str(b)]:.3f}")
     print(f"negative alphas: {negative}")
     (OUT / "tokens.json").write_text(json.dumps(tokens) + "\n")
     files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(OUT.iterdir())}
     (OUT / "MANIFEST.json").write_text(json.dumps({
         "made_by": "tests/golden/make_anybcq_release.py",
-        "computed_in": "float32 on dequantized weights, eager attention, CPU, one thread",
-        "versions": {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__,
-                     "transformers": transformers.__version__},
+        "computed_in": "float64 on dequantized weights",
+        "versions": {"python": platform.python_version(), "numpy": np.__version__},
         "squared_weight_error": {str(b): errors[b] for b in errors}, "max_abs_logit": largest,
         "files": files}, indent=1) + "\n")
 

@@ -92,10 +92,6 @@ def make_tokenizer_gguf():
 
 def make_vocab_and_merges():
     vocab = {word: i for i, word in enumerate(["<|endoftext|>", "T", "h", "e", "Ġ", "Th", "The", "1"])}
-    write("vocab_and_merges_fuzz", "plain", compact(vocab) + "\0T h\nTh e\n")
-    write("vocab_and_merges_fuzz", "version", compact(vocab) + "\0#version: 0.2\r\nT h\r\nTh e\r\n\r\n")
-    write("vocab_and_merges_fuzz", "holes", compact({"T": 0, "h": 300, "Th": 5}) + "\0T h")
-    write("vocab_and_merges_fuzz", "no_merges", compact(vocab))
 
 
 def make_tokenizer_config():
