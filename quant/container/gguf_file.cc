@@ -1,17 +1,10 @@
 #include "quant/container/gguf_file.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstring>
-#include <limits>
-#include <optional>
 #include <set>
 
-#include "quant/container/file_errors.h"
 #include "quant/container/utf8.h"
 
 namespace bitdial::quant {
@@ -28,73 +21,6 @@ constexpr int kMaxArrayDepth = 4;  // no known file nests at all
 // ggml's largest is a few hundred; a megabyte bounds what padding can waste.
 constexpr uint64_t kMaxAlignment = 1 << 20;
 constexpr uint64_t kDefaultAlignment = 32;
-
-constexpr std::array<const char*, 13> kValueTypeNames = {
-    "u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64"};
-const char* TypeName(GgufValueType type) { return kValueTypeNames[static_cast<size_t>(type)]; }
-
-// Bytes of a fixed-size value; 0 for strings and arrays.
-size_t SizeOfValue(GgufValueType type) {
-  switch (type) {
-    case GgufValueType::kU8:
-    case GgufValueType::kI8:
-    case GgufValueType::kBool:
-      return 1;
-    case GgufValueType::kU16:
-    case GgufValueType::kI16:
-      return 2;
-    case GgufValueType::kU32:
-    case GgufValueType::kI32:
-    case GgufValueType::kF32:
-      return 4;
-    case GgufValueType::kU64:
-    case GgufValueType::kI64:
-    case GgufValueType::kF64:
-      return 8;
-    case GgufValueType::kString:
-    case GgufValueType::kArray:
-      return 0;
-  }
-  return 0;
-}
-
-template <typename T>
-T Load(const std::byte* data) {
-  T value;
-  std::memcpy(&value, data, sizeof(T));
-  return value;
-}
-
-std::string_view AsText(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-// nullopt when `type` is no integer type or the value is above int64.
-std::optional<int64_t> LoadInt(GgufValueType type, const std::byte* data) {
-  switch (type) {
-    case GgufValueType::kU8:
-      return Load<uint8_t>(data);
-    case GgufValueType::kI8:
-      return Load<int8_t>(data);
-    case GgufValueType::kU16:
-      return Load<uint16_t>(data);
-    case GgufValueType::kI16:
-      return Load<int16_t>(data);
-    case GgufValueType::kU32:
-      return Load<uint32_t>(data);
-    case GgufValueType::kI32:
-      return Load<int32_t>(data);
-    case GgufValueType::kI64:
-      return Load<int64_t>(data);
-    case GgufValueType::kU64: {
-      const auto value = Load<uint64_t>(data);
-      if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) return std::nullopt;
-      return static_cast<int64_t>(value);
-    }
-    default:
-      return std::nullopt;
-  }
-}
 
 }  // namespace
 
@@ -113,8 +39,6 @@ class GgufParser {
   }
 
  private:
-  using Value = GgufFile::Value;
-
   template <typename... Args>
   absl::Status Malformed(fmt::format_string<Args...> format, Args&&... args) const {
     return DataLoss("{}: at byte {}: {}", gguf_.path(), pos_,
@@ -157,9 +81,9 @@ class GgufParser {
 
   absl::StatusOr<GgufValueType> ReadValueType(std::string_view key) {
     BITDIAL_ASSIGN_OR_RETURN(const uint32_t type, Read<uint32_t>("a value type"));
-    if (type >= kValueTypeNames.size()) {
+    if (type >= kNumGgufValueTypes) {
       return Malformed("value type {} of key \"{}\", expected 0 to {}", type, key,
-                       kValueTypeNames.size() - 1);
+                       kNumGgufValueTypes - 1);
     }
     return static_cast<GgufValueType>(type);
   }
@@ -197,7 +121,7 @@ class GgufParser {
     for (uint64_t i = 0; i < num_values_; ++i) {
       BITDIAL_ASSIGN_OR_RETURN(const std::string_view key, ReadName("a metadata key"));
       BITDIAL_ASSIGN_OR_RETURN(const GgufValueType type, ReadValueType(key));
-      BITDIAL_ASSIGN_OR_RETURN(const Value value, ReadValue(key, type, /*depth=*/0));
+      BITDIAL_ASSIGN_OR_RETURN(const GgufValue value, ReadValue(key, type, /*depth=*/0));
       if (!gguf_.values_.emplace(key, value).second)
         return Malformed("key \"{}\" is there twice", key);
     }
@@ -205,15 +129,15 @@ class GgufParser {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<Value> ReadValue(std::string_view key, GgufValueType type, int depth) {
-    Value value;
+  absl::StatusOr<GgufValue> ReadValue(std::string_view key, GgufValueType type, int depth) {
+    GgufValue value;
     value.type = type;
     if (type == GgufValueType::kArray) return ReadArray(key, depth + 1);
     if (type == GgufValueType::kString) {
       BITDIAL_ASSIGN_OR_RETURN(value.payload, ReadStringBytes("a string value"));
       return value;
     }
-    BITDIAL_ASSIGN_OR_RETURN(value.payload, Take(SizeOfValue(type), "a value"));
+    BITDIAL_ASSIGN_OR_RETURN(value.payload, Take(SizeOf(type), "a value"));
     if (type == GgufValueType::kBool && Load<uint8_t>(value.payload.data()) > 1) {
       return Malformed("key \"{}\": a bool of {}, expected 0 or 1", key,
                        Load<uint8_t>(value.payload.data()));
@@ -221,21 +145,21 @@ class GgufParser {
     return value;
   }
 
-  absl::StatusOr<Value> ReadArray(std::string_view key, int depth) {
+  absl::StatusOr<GgufValue> ReadArray(std::string_view key, int depth) {
     if (depth > kMaxArrayDepth) {
       return Malformed("key \"{}\": arrays nested more than {} deep", key, kMaxArrayDepth);
     }
-    Value value;
+    GgufValue value;
     value.type = GgufValueType::kArray;
     BITDIAL_ASSIGN_OR_RETURN(value.element_type, ReadValueType(key));
     BITDIAL_ASSIGN_OR_RETURN(value.count, Read<uint64_t>("an array length"));
     const bool is_array = value.element_type == GgufValueType::kArray;
-    const size_t fixed_size = SizeOfValue(value.element_type);
+    const size_t fixed_size = SizeOf(value.element_type);
     // What one element takes at least: a string its length, an inner array its type and length.
     const uint64_t min_size = fixed_size > 0 ? fixed_size : (is_array ? 12 : 8);
     if (value.count > Remaining() / min_size) {
       return Malformed("key \"{}\": {} elements of type {} cannot fit into the {} bytes left", key,
-                       value.count, TypeName(value.element_type), Remaining());
+                       value.count, Name(value.element_type), Remaining());
     }
     const size_t begin = pos_;
     if (fixed_size > 0) {
@@ -378,123 +302,6 @@ absl::StatusOr<std::unique_ptr<GgufFile>> GgufFile::Parse(std::unique_ptr<Mapped
   std::unique_ptr<GgufFile> gguf(new GgufFile(std::move(file)));
   BITDIAL_RETURN_IF_ERROR(GgufParser(*gguf).Parse());
   return gguf;
-}
-
-std::vector<std::string_view> GgufFile::Keys() const {
-  std::vector<std::string_view> keys;
-  keys.reserve(values_.size());
-  for (const auto& [key, value] : values_) keys.push_back(key);
-  return keys;
-}
-
-absl::StatusOr<const GgufFile::Value*> GgufFile::Find(std::string_view key) const {
-  const auto found = values_.find(key);
-  if (found == values_.end()) return NotFound("{}: metadata key \"{}\" is missing", path(), key);
-  return &found->second;
-}
-
-absl::Status GgufFile::WrongType(std::string_view key, const Value& value,
-                                 const char* expected) const {
-  const bool is_array = value.type == GgufValueType::kArray;
-  return DataLoss("{}: metadata key \"{}\" is {}{}, expected {}", path(), key,
-                  is_array ? "an array of " : "",
-                  TypeName(is_array ? value.element_type : value.type), expected);
-}
-
-absl::StatusOr<std::string_view> GgufFile::GetString(std::string_view key) const {
-  BITDIAL_ASSIGN_OR_RETURN(const Value* value, Find(key));
-  if (value->type != GgufValueType::kString) return WrongType(key, *value, "a string");
-  return AsText(value->payload);
-}
-
-absl::StatusOr<std::string_view> GgufFile::GetStringOr(std::string_view key,
-                                                       std::string_view fallback) const {
-  if (!Has(key)) return fallback;
-  return GetString(key);
-}
-
-absl::StatusOr<int64_t> GgufFile::GetInt(std::string_view key, int64_t min, int64_t max) const {
-  BITDIAL_ASSIGN_OR_RETURN(const Value* value, Find(key));
-  const std::optional<int64_t> number = LoadInt(value->type, value->payload.data());
-  if (!number.has_value()) return WrongType(key, *value, "an integer");
-  if (*number < min || *number > max) {
-    return DataLoss("{}: metadata key \"{}\" is {}, expected {} to {}", path(), key, *number, min,
-                    max);
-  }
-  return *number;
-}
-
-absl::StatusOr<int64_t> GgufFile::GetIntOr(std::string_view key, int64_t fallback, int64_t min,
-                                           int64_t max) const {
-  if (!Has(key)) return fallback;
-  return GetInt(key, min, max);
-}
-
-absl::StatusOr<double> GgufFile::GetFloat(std::string_view key) const {
-  BITDIAL_ASSIGN_OR_RETURN(const Value* value, Find(key));
-  if (value->type == GgufValueType::kF32) return Load<float>(value->payload.data());
-  if (value->type == GgufValueType::kF64) return Load<double>(value->payload.data());
-  return WrongType(key, *value, "a float");
-}
-
-absl::StatusOr<double> GgufFile::GetFloatOr(std::string_view key, double fallback) const {
-  if (!Has(key)) return fallback;
-  return GetFloat(key);
-}
-
-absl::StatusOr<bool> GgufFile::GetBoolOr(std::string_view key, bool fallback) const {
-  if (!Has(key)) return fallback;
-  BITDIAL_ASSIGN_OR_RETURN(const Value* value, Find(key));
-  if (value->type != GgufValueType::kBool) return WrongType(key, *value, "a bool");
-  return Load<uint8_t>(value->payload.data()) != 0;
-}
-
-bool GgufFile::IsArray(std::string_view key) const {
-  const auto found = values_.find(key);
-  return found != values_.end() && found->second.type == GgufValueType::kArray;
-}
-
-absl::StatusOr<const GgufFile::Value*> GgufFile::FindArray(std::string_view key) const {
-  BITDIAL_ASSIGN_OR_RETURN(const Value* value, Find(key));
-  if (value->type != GgufValueType::kArray) return WrongType(key, *value, "an array");
-  return value;
-}
-
-absl::StatusOr<std::vector<std::string_view>> GgufFile::GetStrings(std::string_view key) const {
-  BITDIAL_ASSIGN_OR_RETURN(const Value* value, FindArray(key));
-  if (value->element_type != GgufValueType::kString)
-    return WrongType(key, *value, "an array of strings");
-  std::vector<std::string_view> strings;
-  strings.reserve(static_cast<size_t>(value->count));
-  const std::string_view payload = AsText(value->payload);
-  for (size_t pos = 0; pos < payload.size();) {  // lengths were checked when the file was opened
-    const auto length = static_cast<size_t>(Load<uint64_t>(value->payload.data() + pos));
-    strings.push_back(payload.substr(pos + sizeof(uint64_t), length));
-    pos += sizeof(uint64_t) + length;
-  }
-  return strings;
-}
-
-absl::StatusOr<std::vector<int64_t>> GgufFile::GetInts(std::string_view key) const {
-  BITDIAL_ASSIGN_OR_RETURN(const Value* value, FindArray(key));
-  const size_t size = SizeOfValue(value->element_type);
-  std::vector<int64_t> numbers;
-  if (size > 0) numbers.reserve(static_cast<size_t>(value->count));
-  for (uint64_t i = 0; i < value->count; ++i) {
-    const std::optional<int64_t> number =
-        LoadInt(value->element_type, value->payload.data() + (size > 0 ? i * size : 0));
-    if (!number.has_value()) return WrongType(key, *value, "an array of integers below 2^63");
-    numbers.push_back(*number);
-  }
-  return numbers;
-}
-
-absl::StatusOr<std::vector<float>> GgufFile::GetFloats(std::string_view key) const {
-  BITDIAL_ASSIGN_OR_RETURN(const Value* value, FindArray(key));
-  if (value->element_type != GgufValueType::kF32) return WrongType(key, *value, "an array of f32");
-  std::vector<float> numbers(static_cast<size_t>(value->count));
-  if (!numbers.empty()) std::memcpy(numbers.data(), value->payload.data(), value->payload.size());
-  return numbers;
 }
 
 }  // namespace bitdial::quant

@@ -14,26 +14,10 @@
 #include "kernels/core/status.h"
 #include "kernels/core/view.h"
 #include "quant/container/ggml_types.h"
+#include "quant/container/gguf_value.h"
 #include "quant/container/mapped_file.h"
 
 namespace bitdial::quant {
-
-// The numbers are the file format's.
-enum class GgufValueType : uint32_t {
-  kU8 = 0,
-  kI8 = 1,
-  kU16 = 2,
-  kI16 = 3,
-  kU32 = 4,
-  kI32 = 5,
-  kF32 = 6,
-  kBool = 7,
-  kString = 8,
-  kArray = 9,
-  kU64 = 10,
-  kI64 = 11,
-  kF64 = 12,
-};
 
 struct GgufTensor {
   std::string name;  // as in the file: "blk.0.attn_q.weight"
@@ -90,21 +74,14 @@ class GgufFile {
 
  private:
   friend class GgufParser;
-  struct Value {
-    GgufValueType type = GgufValueType::kU8;
-    GgufValueType element_type = GgufValueType::kU8;  // arrays: of their elements
-    uint64_t count = 1;                               // arrays: number of elements
-    std::span<const std::byte> payload;  // scalar, string bytes, or the array's elements as stored
-  };
-
   explicit GgufFile(std::unique_ptr<MappedFile> file) : file_(std::move(file)) {}
-  absl::StatusOr<const Value*> Find(std::string_view key) const;
-  absl::StatusOr<const Value*> FindArray(std::string_view key) const;
-  absl::Status WrongType(std::string_view key, const Value& value, const char* expected) const;
+  absl::StatusOr<const GgufValue*> Find(std::string_view key) const;
+  absl::StatusOr<const GgufValue*> FindArray(std::string_view key) const;
+  absl::Status WrongType(std::string_view key, const GgufValue& value, const char* expected) const;
 
   std::unique_ptr<MappedFile> file_;
   uint32_t version_ = 0;
-  std::map<std::string_view, Value> values_;  // keys are views into the file
+  std::map<std::string_view, GgufValue> values_;  // keys are views into the file
   std::vector<GgufTensor> tensors_;
   std::span<const std::byte> metadata_bytes_;
 };
