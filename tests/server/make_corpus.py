@@ -90,10 +90,6 @@ def make_tokenizer_gguf():
         words, kinds, ggml("precompiled_charsmap", 9, array(0, 4, bytes(4)))))
 
 
-def make_vocab_and_merges():
-    vocab = {word: i for i, word in enumerate(["<|endoftext|>", "T", "h", "e", "Ġ", "Th", "The", "1"])}
-
-
 def make_tokenizer_config():
     added = {"1": {"content": "<s>", "special": True}, "9": {"content": "<|im_end|>", "lstrip": True, "rstrip": True,
                                                             "normalized": True, "single_word": False}}
@@ -148,7 +144,6 @@ def make_generation_config():
 
 if __name__ == "__main__":
     make_tokenizer_gguf()
-    make_vocab_and_merges()
     make_tokenizer_config()
     make_chat_template()
     make_detokenizer()
