@@ -208,23 +208,19 @@ TEST(Llama2Test, PromptEncodings) {
   }
 }
 
-TEST(SpeedTest, WikiText2) {
+// A megabyte: what is not O(n log n) ends in this test's timeout.
+TEST(LargeTextTest, WikiText2RoundTrips) {
   const auto text_path = testing::SharedData("text/wikitext2/wiki.test.raw");
-  if (!text_path) GTEST_SKIP() << "SKIPPED: the speed check needs shared data";
+  if (!text_path) GTEST_SKIP() << "SKIPPED: WikiText-2 needs shared data";
   const std::string text = ReadText(*text_path);
   for (const char* file :
        {"tokenizers/llama3", "tokenizers/gpt2", "tokenizers/llama2/tokenizer.model",
         "tokenizers/hf_json/llama2.tokenizer.json"}) {
     const auto tokenizer = LoadOrFail(*testing::SharedData(file));
     ASSERT_NE(tokenizer, nullptr);
-    const auto start = std::chrono::steady_clock::now();
     const std::vector<int32_t> ids = Ids(*tokenizer, text, kNothingAdded);
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    std::printf("%s: %zu bytes to %zu tokens in %.2f s\n", file, text.size(), ids.size(),
-                took.count());
+    std::printf("%s: %zu bytes to %zu tokens\n", file, text.size(), ids.size());
     EXPECT_EQ(tokenizer->Decode(ids), text);
-    EXPECT_LT(took.count(),
-              30.0);  // not a benchmark: catches what is not O(n log n), also under sanitizers
   }
 }
 
