@@ -1,7 +1,5 @@
 #include "engine/engine.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <condition_variable>
 #include <limits>
@@ -10,6 +8,7 @@
 
 #include "engine/step_loop.h"
 #include "engine/validate_request.h"
+#include "kernels/core/machine_limits.h"
 
 namespace bitdial::engine {
 namespace {
@@ -205,16 +204,15 @@ int64_t EngineThread::Drain(Clock::time_point deadline) {
   return num_drain_cancelled_ - cancelled_before;
 }
 
-// Room for 4 sequences of full context, at most a quarter of the machine's memory; or what was
-// asked for.
+// Room for 4 sequences of full context, at most a quarter of the memory this process may use; or
+// what was asked for.
 absl::StatusOr<int32_t> NumKvBlocks(const EngineOptions& options, const DecoderModel& model) {
   const kvcache::KvShape& shape = model.kv_shape();
   const int64_t blocks_per_seq =
       (model.info().max_context + shape.block_tokens - 1) / shape.block_tokens;
   int64_t num_blocks = options.kv_cache_bytes / shape.BytesPerBlock();
   if (options.kv_cache_bytes == 0) {
-    const int64_t memory = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
-    num_blocks = std::min(4 * blocks_per_seq, memory / 4 / shape.BytesPerBlock());
+    num_blocks = std::min(4 * blocks_per_seq, AvailableMemoryBytes() / 4 / shape.BytesPerBlock());
   }
   if (num_blocks < 1) {
     return InvalidArgument("kv_cache_bytes {} holds no block: {} tokens take {} bytes",

@@ -1,10 +1,7 @@
 #include "kernels/core/thread_pool.h"
 
-#include <sched.h>
-
-#include <algorithm>
-
 #include "kernels/core/check.h"
+#include "kernels/core/machine_limits.h"
 
 namespace bitdial {
 namespace {
@@ -22,12 +19,6 @@ void Pause() {
 }
 
 }  // namespace
-
-int NumAvailableCores() {
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1u, std::thread::hardware_concurrency());
-}
 
 ThreadPool::ThreadPool(int num_threads) {
   const int count = num_threads > 0 ? num_threads : NumAvailableCores();

@@ -76,7 +76,4 @@ class ThreadPool {
   std::atomic<int> num_owners_sleeping_{0};
 };
 
-// Cores this process may run on (its affinity mask and cgroup are respected), at least 1.
-int NumAvailableCores();
-
 }  // namespace bitdial

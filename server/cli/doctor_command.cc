@@ -5,7 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/backends/cuda/device.h"
-#include "kernels/core/thread_pool.h"
+#include "kernels/core/cpu_features.h"
+#include "kernels/core/machine_limits.h"
 #include "kernels/kernel_table.h"
 #include "server/cli/command.h"
 #include "server/cli/json_text.h"
@@ -37,6 +38,7 @@ absl::Status Doctor(const DoctorOptions& options) {
     nlohmann::ordered_json json = {{"version", Version()},
                                    {"cpu", CpuModelName()},
                                    {"cores", NumAvailableCores()},
+                                   {"memory_bytes", AvailableMemoryBytes()},
                                    {"backend", Name(table.backend())},
                                    {"cuda", cuda}};
     for (const auto& [name, is_present] : features) json["cpu_features"][name] = is_present;
@@ -52,8 +54,9 @@ absl::Status Doctor(const DoctorOptions& options) {
     std::cout << JsonText(json, 2) << std::endl;
     return absl::OkStatus();
   }
-  fmt::print("bitdial   {}\ncpu       {}, {} cores\nbackend   {}\n", Version(), CpuModelName(),
-             NumAvailableCores(), Name(table.backend()));
+  fmt::print("bitdial   {}\ncpu       {}, {} cores and {:.1f} GiB for this process\nbackend   {}\n",
+             Version(), CpuModelName(), NumAvailableCores(),
+             static_cast<double>(AvailableMemoryBytes()) / (1 << 30), Name(table.backend()));
   for (const auto& [name, is_present] : features)
     fmt::print("  {:<20} {}\n", name, is_present ? "yes" : "no");
   for (const std::string& device : cuda) fmt::print("cuda      {}\n", device);

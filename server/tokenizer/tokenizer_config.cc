@@ -146,13 +146,13 @@ absl::StatusOr<TokenizerConfig> Parse(JsonObject& json, NamedTokens& tokens) {
   return config;
 }
 
+}  // namespace
+
 absl::Status CheckTemplateSize(size_t num_bytes, const std::string& what) {
   if (num_bytes <= kMaxChatTemplateBytes) return absl::OkStatus();
   return DataLoss("{}: a chat template of {} bytes; at most {}", what, num_bytes,
                   kMaxChatTemplateBytes);
 }
-
-}  // namespace
 
 absl::StatusOr<TokenizerConfig> TokenizerConfig::Read(const std::string& folder) {
   TokenizerConfig config;

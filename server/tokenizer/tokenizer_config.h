@@ -16,6 +16,9 @@ namespace bitdial::server {
 // Of a chat template, wherever it comes from. Real ones have a few KiB.
 inline constexpr size_t kMaxChatTemplateBytes = 1 << 20;
 
+// Errors  DATA_LOSS over that.
+absl::Status CheckTemplateSize(size_t num_bytes, const std::string& what);
+
 struct TokenizerConfig {
   std::optional<bool> add_bos, add_eos;     // when the file says
   std::string bos_token, eos_token;         // "" when it does not

@@ -91,10 +91,9 @@ absl::StatusOr<TokenizerFrame> ReadFrame(const GgufFile& file, size_t num_tokens
   if (adds_eos && !frame.eos.empty()) frame.suffix = {frame.eos.front()};
   BITDIAL_ASSIGN_OR_RETURN(const std::string_view chat_template,
                            file.GetStringOr("tokenizer.chat_template", ""));
-  if (chat_template.size() > kMaxChatTemplateBytes || FindInvalidUtf8(chat_template)) {
-    return DataLoss("{}: tokenizer.chat_template: {} bytes; expected at most {} of UTF-8",
-                    file.path(), chat_template.size(), kMaxChatTemplateBytes);
-  }
+  BITDIAL_RETURN_IF_ERROR(CheckTemplateSize(chat_template.size(), file.path()));
+  if (FindInvalidUtf8(chat_template))
+    return DataLoss("{}: tokenizer.chat_template is not UTF-8", file.path());
   frame.chat_template = std::string(chat_template);
   return frame;
 }

@@ -127,7 +127,7 @@ class OptTest(unittest.TestCase):
     def test_prompt_longer_than_the_positions(self):
         self.expect_failure(bitdial("generate", self.dense, "--prompt", "x" * 2 * CONTEXT), EXIT_USAGE, str(CONTEXT))
         self.expect_failure(bitdial("generate", self.dense, "--prompt", "x", "--max-context", CONTEXT + 1), EXIT_USAGE,
-                            f"max_position_embeddings {CONTEXT}")
+                            f"max_position_embeddings, {CONTEXT}")
 
     def test_wrong_configs(self):
         for name, changes, code, *words in [

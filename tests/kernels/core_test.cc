@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -16,8 +17,10 @@
 #include "kernels/core/buffer.h"
 #include "kernels/core/cpu_features.h"
 #include "kernels/core/dtype.h"
+#include "kernels/core/machine_limits.h"
 #include "kernels/core/stream.h"
 #include "kernels/core/thread_pool.h"
+#include "tests/testing/temp_dir.h"
 
 namespace bitdial {
 namespace {
@@ -163,6 +166,36 @@ TEST(ThreadPool, SleepersAreWokenAndLateWorkersDoNoHarm) {
     ASSERT_EQ(runs, std::vector<int>(num_tasks, 1)) << "region " << region;
     if (region % 10 == 5) std::this_thread::sleep_for(milliseconds(5));
   }
+}
+
+TEST(MachineLimits, CgroupTextsAreRead) {
+  EXPECT_EQ(CoresOfCpuMax("200000 100000\n"), 2);
+  EXPECT_EQ(CoresOfCpuMax("150000 100000\n"), 2);
+  EXPECT_EQ(CoresOfCpuMax("1 100000"), 1);
+  for (const char* text : {"max 100000\n", "", "100000", "0 100000", "-1 5", "5 0", "5 max", "5  5",
+                           "99999999999999999999 1"}) {
+    EXPECT_EQ(CoresOfCpuMax(text), std::nullopt) << text;
+  }
+  EXPECT_EQ(BytesOfMemoryMax("536870912\n"), 536870912);
+  EXPECT_EQ(BytesOfMemoryMax("max\n"), std::nullopt);
+}
+
+TEST(MachineLimits, TheLeastLimitOnTheWayUpCounts) {
+  const testing::TempDir root;
+  std::filesystem::create_directories(root / "a/b");
+  root.Write("cpu.max", "800000 100000\n");
+  root.Write("a/cpu.max", "300000 100000\n");
+  root.Write("a/b/cpu.max", "max 100000\n");
+  const auto limit = [&](const char* path) {
+    return LeastLimit(root.path(), path, "cpu.max", CoresOfCpuMax);
+  };
+  EXPECT_EQ(limit("/a/b"), 3);
+  EXPECT_EQ(limit("/a"), 3);
+  EXPECT_EQ(limit("/"), 8);
+  EXPECT_EQ(limit("/gone/deeper"), 8);
+  EXPECT_EQ(limit(""), 8);
+  EXPECT_EQ(LeastLimit(root.path(), "/a", "memory.max", BytesOfMemoryMax), std::nullopt);
+  EXPECT_GE(AvailableMemoryBytes(), 1 << 20);
 }
 
 TEST(ThreadPool, ZeroMeansTheCoresOfThisProcess) {
