@@ -8,12 +8,11 @@
 
 namespace bitdial::quant {
 
-// The linears of a Llama layer, after "model.layers.N.": "self_attn.q_proj", ..., "mlp.down_proj".
-const std::vector<std::string>& LinearModules();
-
-// The tensors that a LlamaForCausalLM of the checkpoint's config does not read, sorted by name.
+// The tensors that a LlamaForCausalLM or OPTForCausalLM of the checkpoint's config does not read,
+// sorted by name.
 // What is known to mean nothing is left out: rotary_emb.inv_freq (older exporters; it follows from
-// the config), q_bias (AnyBCQ releases), a lm_head beside tied embeddings. Empty for any other
+// the config), q_bias (AnyBCQ releases), a lm_head beside tied embeddings, a final norm
+// that _remove_final_layer_norm takes away. Empty for any other
 // architecture: the engine refuses it by name.
 // Errors  DATA_LOSS config.json: a value that decides it is missing or wrong.
 absl::StatusOr<std::vector<std::string>> FindLeftovers(const Checkpoint& checkpoint);

@@ -429,7 +429,9 @@ TEST_F(EngineTest, AConfigThatDoesNotFitTheTensorsIsRefused) {
   model = "opt/post_norm_proj_f32";
   refuse("max_position_embeddings", 73, absl::StatusCode::kDataLoss,
          "73 positions need 75 rows in model.decoder.embed_positions");
-  refuse("word_embed_proj_dim", 32, absl::StatusCode::kDataLoss, "embed_tokens.weight");
+  refuse("word_embed_proj_dim", 25, absl::StatusCode::kDataLoss, "embed_tokens.weight");
+  refuse("word_embed_proj_dim", 32, absl::StatusCode::kDataLoss, "project_in.weight");
+  refuse("enable_bias", false, absl::StatusCode::kDataLoss, "fc1.bias");
   refuse("do_layer_norm_before", true, absl::StatusCode::kNotFound,
          "model.decoder.final_layer_norm.weight");
   refuse("tie_word_embeddings", false, absl::StatusCode::kNotFound, "lm_head.weight");
@@ -440,8 +442,11 @@ TEST_F(EngineTest, AConfigThatDoesNotFitTheTensorsIsRefused) {
 TEST_F(EngineTest, PositionsStoredAsBitPlanesAreRefused) {
   TempDir folder;
   CopyModel("opt/planes_f16", folder);
-  RenameTensors(folder / "model.safetensors", "model.decoder.layers.0.fc1.",
-                "model.decoder.embed_positions.");
+  const std::string file = folder / "model.safetensors",
+                    positions = "model.decoder.embed_positions.";
+  RenameTensors(file, positions, "lm_head.");  // means nothing beside tied embeddings
+  for (const char* kind : {"qweight", "alpha", "beta"})
+    RenameTensors(file, std::string("model.decoder.layers.0.fc1.") + kind, positions + kind);
   Json config = testing::ReadJson(folder / "config.json");
   config["max_position_embeddings"] = 62;  // with the two unused rows, as many as fc1 has outputs
   std::ofstream(folder / "config.json") << config;

@@ -57,8 +57,10 @@ TEST(FindLeftoversTest, GoldenModelsHaveNone) {
   int num_models = 0;
   const std::string golden = std::string(BITDIAL_SOURCE_DIR) + "/tests/golden/";
   std::vector<std::string> paths = {golden + "anybcq_release", golden + "gguf/tiny.gguf"};
-  for (const auto& entry : std::filesystem::directory_iterator(golden + "llama")) {
-    if (entry.is_directory()) paths.push_back(entry.path().string());
+  for (const char* family : {"llama", "opt"}) {
+    for (const auto& entry : std::filesystem::directory_iterator(golden + family)) {
+      if (entry.is_directory()) paths.push_back(entry.path().string());
+    }
   }
   for (const std::string& path : paths) {
     const auto checkpoint = Checkpoint::Open(path);
@@ -66,7 +68,7 @@ TEST(FindLeftoversTest, GoldenModelsHaveNone) {
     EXPECT_THAT(FindLeftovers(**checkpoint).value(), IsEmpty()) << path;
     ++num_models;
   }
-  EXPECT_GE(num_models, 9);
+  EXPECT_GE(num_models, 15);
 }
 
 TEST(FindLeftoversTest, AreWhatNoLayerReads) {
@@ -114,6 +116,30 @@ TEST(FindLeftoversTest, PlanesAndTheirScalesBelongTogether) {
     EXPECT_THAT(FindLeftovers(NamesOnly(Json::object(), more)).value(), ElementsAre(prefix + kind));
   }
   EXPECT_THAT(LeftoversWith(prefix + "alpha_2"), ElementsAre(prefix + "alpha_2"));  // no planes
+}
+
+TEST(FindLeftoversTest, OptReadsWhatItsConfigSays) {
+  const auto leftover = [](const std::string& name, const Json& change) {
+    Json config = {{"architectures", {"OPTForCausalLM"}}, {"hidden_size", 32}};
+    config.update(change);
+    const NamesOnly checkpoint(config, Named({"model.decoder.embed_positions.weight", name}));
+    return FindLeftovers(checkpoint).value() == std::vector<std::string>{name};
+  };
+  const std::string decoder = "model.decoder.", layer = decoder + "layers.1.";
+  EXPECT_FALSE(leftover(layer + "fc1.bias", Json::object()));
+  EXPECT_TRUE(leftover(layer + "fc1.bias", {{"enable_bias", false}}));
+  EXPECT_FALSE(leftover(layer + "final_layer_norm.bias", Json::object()));
+  EXPECT_TRUE(
+      leftover(layer + "final_layer_norm.bias", {{"layer_norm_elementwise_affine", false}}));
+  EXPECT_FALSE(leftover(decoder + "final_layer_norm.weight", Json::object()));
+  EXPECT_TRUE(leftover(decoder + "final_layer_norm.weight", {{"do_layer_norm_before", false}}));
+  EXPECT_FALSE(leftover(decoder + "final_layer_norm.weight", {{"_remove_final_layer_norm", true}}));
+  EXPECT_TRUE(leftover(decoder + "project_in.weight", Json::object()));
+  EXPECT_FALSE(leftover(decoder + "project_in.weight", {{"word_embed_proj_dim", 16}}));
+  EXPECT_TRUE(leftover(decoder + "layers.2.fc1.weight", Json::object()));
+  EXPECT_TRUE(leftover("model.layers.1.mlp.up_proj.weight", Json::object()));
+  EXPECT_TRUE(leftover("decoder.embed_tokens.weight", Json::object()));
+  EXPECT_FALSE(leftover("lm_head.weight", Json::object()));
 }
 
 TEST(FindLeftoversTest, KnowsNothingOfOtherArchitectures) {

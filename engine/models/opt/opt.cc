@@ -6,6 +6,7 @@
 #include "engine/layers/gather_rows.h"
 #include "engine/models/config_keys.h"
 #include "engine/models/model_info.h"
+#include "quant/container/leftovers.h"
 
 namespace bitdial::engine {
 namespace {
@@ -26,6 +27,7 @@ absl::StatusOr<std::unique_ptr<DecoderModel>> OptModel::Load(WeightLoader& loade
   BITDIAL_ASSIGN_OR_RETURN(model->config_, AsFileError(ParseOptConfig(
                                                checkpoint.config(), checkpoint.generation_config(),
                                                checkpoint.path() + ": config")));
+  BITDIAL_RETURN_IF_ERROR(quant::RefuseLeftovers(checkpoint));
   BITDIAL_RETURN_IF_ERROR(CheckMaxContext(options, model->config_.max_positions));
   BITDIAL_ASSIGN_OR_RETURN(model->weights_, LoadOptWeights(loader, model->config_));
   model->layers_to_run_ = LayersToRun(model->weights_.layers);
