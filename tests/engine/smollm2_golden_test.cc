@@ -7,6 +7,7 @@
 
 #include "tests/testing/loaded_model.h"
 #include "tests/testing/shared_data.h"
+#include "tests/testing/worst_cell.h"
 
 namespace bitdial::engine {
 namespace {
@@ -43,8 +44,7 @@ TEST_F(SmolLm2Golden, LastLogitsAgreeWithTransformers) {
     ASSERT_EQ(logits.size(), golden_["vocab_size"].get<size_t>());
     double worst = 0;
     const auto compare = [&](size_t id, float want) {
-      const double error = std::abs(double{logits[id]} - double{want});
-      if (!(error <= worst)) worst = error;  // NaN lands here
+      worst = std::max(worst, testing::ErrorOf(logits[id], want));
     };
     for (size_t i = 0; i < num_top; ++i) compare(prompt["top_ids"][i], top[index * num_top + i]);
     for (size_t i = 0; i < num_comb; ++i) compare(i * stride, comb[index * num_comb + i]);

@@ -16,6 +16,7 @@
 #include "kernels/formats/bcq/rows.h"
 #include "kernels/kernel_table.h"
 #include "tests/kernels/bcq_random.h"
+#include "tests/testing/worst_cell.h"
 
 namespace bitdial::kernels {
 namespace {
@@ -207,7 +208,8 @@ TEST(BcqLinear, EveryRowIsTheFormula) {
         const double chain = ChainLength(row->numeric_class, shape, bits);
         for (int64_t o = 0; o < p.out_features; ++o) {
           const Oracle oracle = Expect(p, r, o, bits, chain, row->numerics);
-          const double share = std::abs(y[r * p.YStride() + o] - oracle.value) / oracle.bound;
+          const double share =
+              testing::ErrorOf(y[r * p.YStride() + o], oracle.value) / oracle.bound;
           if (share > worst) {
             worst = share;
             worst_cell = fmt::format(

@@ -11,6 +11,7 @@
 
 #include "kernels/kernel_table.h"
 #include "kernels/ops/elementwise/elementwise_kernels.h"
+#include "tests/testing/worst_cell.h"
 
 namespace bitdial::kernels {
 namespace {
@@ -197,7 +198,7 @@ TEST(VectorExp, StaysWithinTwoUnitsOfTheLastPlace) {
   for (size_t i = 0; i < x.size(); ++i) {
     const double exact = std::exp(static_cast<double>(x[i]));
     const double ulp = std::ldexp(1.0, std::ilogb(exact) - 23);
-    const double error = std::abs(got[i] - exact) / ulp;
+    const double error = testing::ErrorOf(got[i], exact) / ulp;
     if (error > worst) worst = error, worst_x = x[i];
   }
   std::printf("e^x: %zu values, worst %.3f ulp at x = %.9g\n", x.size(), worst, worst_x);
