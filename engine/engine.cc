@@ -245,7 +245,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const quant::Checkpoint& 
                                                        const kernels::KernelTable& table,
                                                        const EngineOptions& options) {
   BITDIAL_RETURN_IF_ERROR(CheckOptions(options));
-  auto pool = std::make_unique<ThreadPool>(options.num_threads);
+  BITDIAL_ASSIGN_OR_RETURN(auto pool, ThreadPool::Create(options.num_threads));
   WeightLoader loader(checkpoint, table, *pool);
   BITDIAL_ASSIGN_OR_RETURN(std::unique_ptr<DecoderModel> model,
                            LoadModel(loader, {.kv_format = options.kv_format,

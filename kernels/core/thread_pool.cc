@@ -1,5 +1,7 @@
 #include "kernels/core/thread_pool.h"
 
+#include <system_error>
+
 #include "kernels/core/check.h"
 #include "kernels/core/machine_limits.h"
 
@@ -22,10 +24,26 @@ void Pause() {
 
 ThreadPool::ThreadPool(int num_threads) {
   const int count = num_threads > 0 ? num_threads : NumAvailableCores();
-  for (int i = 1; i < count; ++i) workers_.emplace_back([this] { WorkerLoop(); });
+  try {
+    for (int i = 1; i < count; ++i) workers_.emplace_back([this] { WorkerLoop(); });
+  } catch (const std::system_error&) {
+    Stop();  // a running thread's object must not be destroyed
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
+absl::StatusOr<std::unique_ptr<ThreadPool>> ThreadPool::Create(int num_threads) {
+  try {
+    return std::make_unique<ThreadPool>(num_threads);
+  } catch (const std::system_error& error) {
+    return ResourceExhausted("{} threads cannot be started: {}; ask for fewer (--threads)",
+                             num_threads > 0 ? num_threads : NumAvailableCores(), error.what());
+  }
+}
+
+ThreadPool::~ThreadPool() { Stop(); }
+
+void ThreadPool::Stop() {
   is_stopping_ = true;
   Wake(start_, num_workers_sleeping_);
   for (std::thread& worker : workers_) worker.join();

@@ -5,9 +5,12 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "kernels/core/status.h"
 
 namespace bitdial {
 
@@ -23,6 +26,9 @@ namespace bitdial {
 class ThreadPool {
  public:
   // num_threads counts the caller: 1 makes no thread. 0 means one per available core.
+  // Errors  RESOURCE_EXHAUSTED the system does not start so many.
+  static absl::StatusOr<std::unique_ptr<ThreadPool>> Create(int num_threads);
+  // The same; throws std::system_error. For tests.
   explicit ThreadPool(int num_threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -56,6 +62,7 @@ class ThreadPool {
   static uint64_t NumLeft(uint64_t ticket) { return ticket & ((uint64_t{1} << kCountBits) - 1); }
 
   void WorkerLoop();
+  void Stop();
   bool RunTasks();
   template <typename Ready>
   void WaitUntil(const Ready& ready, std::condition_variable& changed,

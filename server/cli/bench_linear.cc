@@ -103,7 +103,9 @@ absl::StatusOr<LinearResult> MeasureOne(const LinearOptions& options, int64_t ou
   const auto linear = std::get<kernels::LinearFn>(row->fn);
 
   const int64_t weight_bytes = in * out * bits / 8 + in / options.group_size * (bits + 1) * out * 2;
-  const int64_t num_copies = std::max<int64_t>(2, (int64_t{128} << 20) / weight_bytes + 1);
+  constexpr int64_t kMaxCopies = 1024;  // small shapes stay in a cache whatever we do
+  const int64_t num_copies =
+      std::clamp<int64_t>((int64_t{128} << 20) / weight_bytes + 1, 2, kMaxCopies);
   std::mt19937_64 random(1);
   std::vector<BcqWeight> weights;
   for (int64_t i = 0; i < num_copies; ++i) {
@@ -154,12 +156,13 @@ absl::Status BenchLinear(const LinearOptions& options) {
         "--shape {}: in_features must be a multiple of 32 and of --group-size {}", options.shape,
         options.group_size);
   }
-  BITDIAL_ASSIGN_OR_RETURN(const kernels::KernelTable table,
-                           kernels::KernelTable::CreateFromEnvironment(NumericsOf(options.numerics)));
-  ThreadPool pool(options.num_threads);
-  Stream stream(pool);
+  BITDIAL_ASSIGN_OR_RETURN(
+      const kernels::KernelTable table,
+      kernels::KernelTable::CreateFromEnvironment(NumericsOf(options.numerics)));
+  BITDIAL_ASSIGN_OR_RETURN(const auto pool, ThreadPool::Create(options.num_threads));
+  Stream stream(*pool);
   TextTable text({"kernel", "bits", "rows", "us", "(min..max)", "GB/s", "read GB/s", "of read"});
-  nlohmann::ordered_json json = {{"shape", options.shape}, {"threads", pool.num_threads()}};
+  nlohmann::ordered_json json = {{"shape", options.shape}, {"threads", pool->num_threads()}};
   for (int bits : options.bits) {
     for (int64_t rows : options.rows) {
       BITDIAL_ASSIGN_OR_RETURN(const LinearResult r,
@@ -183,7 +186,7 @@ absl::Status BenchLinear(const LinearOptions& options) {
     std::cout << JsonText(json, 2) << std::endl;
   } else {
     fmt::print("{} (out x in), group {}, {} threads, {} samples\n{}", options.shape,
-               options.group_size, pool.num_threads(), options.num_samples, text.ToString());
+               options.group_size, pool->num_threads(), options.num_samples, text.ToString());
   }
   return absl::OkStatus();
 }

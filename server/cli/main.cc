@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <exception>
 #include <iostream>
+#include <new>
 
 #include "server/cli/command.h"
 #include "server/version.h"
@@ -44,7 +45,10 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitOk : kExitUsage;  // CLI11's own codes are 100-127
-  } catch (const std::exception& error) {  // nothing of ours throws: a library's, and out of memory
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "bitdial: out of memory\n");
+    return kExitResources;
+  } catch (const std::exception& error) {  // nothing of ours throws: a library's
     std::fprintf(stderr, "bitdial: unexpected error: %s\n", error.what());
     return kExitFailure;
   }

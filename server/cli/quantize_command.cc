@@ -104,10 +104,10 @@ absl::Status Quantize(QuantizeFlags flags) {
     flags.options.overrides.push_back(std::move(parsed));
   }
   BITDIAL_ASSIGN_OR_RETURN(const auto source, quant::Checkpoint::Open(flags.model));
-  ThreadPool pool(flags.num_threads);
+  BITDIAL_ASSIGN_OR_RETURN(const auto pool, ThreadPool::Create(flags.num_threads));
   for (int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int got) { interrupted_by = got; });
   Progress progress("quantize", flags.is_json);
-  const auto report = quant::Quantize(*source, flags.options, pool,
+  const auto report = quant::Quantize(*source, flags.options, *pool,
                                       [&progress](const quant::QuantizeProgress& state) {
                                         progress.Update(state.done, state.total, state.tensor);
                                         return interrupted_by == 0;

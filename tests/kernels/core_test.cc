@@ -21,6 +21,7 @@
 #include "kernels/core/stream.h"
 #include "kernels/core/thread_pool.h"
 #include "tests/testing/temp_dir.h"
+#include "tests/testing/worst_cell.h"
 
 namespace bitdial {
 namespace {
@@ -166,6 +167,15 @@ TEST(ThreadPool, SleepersAreWokenAndLateWorkersDoNoHarm) {
     ASSERT_EQ(runs, std::vector<int>(num_tasks, 1)) << "region " << region;
     if (region % 10 == 5) std::this_thread::sleep_for(milliseconds(5));
   }
+}
+
+// What golden tests compare with: a NaN is as wrong as can be, wherever it stands.
+TEST(Compare, NotANumberIsTheWorstCell) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const testing::Worst worst = testing::Compare({1, nan, 3, 4}, {1, 2, 3, 4.5f});
+  EXPECT_EQ(worst.error, std::numeric_limits<double>::infinity());
+  EXPECT_EQ(worst.cell, 1u);
+  EXPECT_EQ(testing::Compare({1, 2}, {1, 2.5f}).error, 0.5);
 }
 
 TEST(MachineLimits, CgroupTextsAreRead) {
