@@ -245,7 +245,11 @@ void StepLoop::WarmUp() {
   is_warm_up_ = true;
   const int64_t kv_tokens = int64_t{kv_manager_.num_blocks()} * kv_manager_.block_tokens();
   const int64_t max_context = std::min(model_.info().max_context, kv_tokens);
-  run(1, std::min<int64_t>(options_.limits.max_step_tokens, max_context), 0);
+  // As many prompts as fill a step: one alone may be too short for that.
+  const int64_t num_prompt_tokens = std::min<int64_t>(options_.limits.max_step_tokens, max_context);
+  const int64_t num_prompts =
+      (options_.limits.max_step_tokens + num_prompt_tokens - 1) / num_prompt_tokens;
+  run(std::min<int64_t>(num_prompts, options_.limits.max_running), num_prompt_tokens, 0);
   if (max_context >= 2)
     run(std::min(options_.limits.max_running, options_.limits.max_step_tokens), 1, 2);
   is_warm_up_ = false;

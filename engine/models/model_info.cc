@@ -17,7 +17,7 @@ std::vector<int> OfferedBits(const std::vector<const Linear*>& linears,
   const int min_bits = info == nullptr ? 1 : info->min_bits;
   const int max_bits = info == nullptr ? 8 : info->max_bits;
   std::vector<int> dialled, fixed;
-  for (int bits = min_bits; bits <= max_bits; ++bits) {
+  for (int bits = 1; bits <= 8; ++bits) {
     bool some_dial = false, all_dials_offer = true, some_fixed_offers = false;
     for (const Linear* linear : linears) {
       const std::vector<kernels::BcqScales>& sets = linear->weight().bcq.scales;
@@ -30,7 +30,9 @@ std::vector<int> OfferedBits(const std::vector<const Linear*>& linears,
         some_fixed_offers |= offers;
       }
     }
-    if (some_dial && all_dials_offer) dialled.push_back(bits);
+    if (some_dial && all_dials_offer && bits >= min_bits && bits <= max_bits)
+      dialled.push_back(bits);
+    // Overrides may have left every linear outside of the range that was asked for.
     if (!some_dial && some_fixed_offers) fixed.push_back(bits);
   }
   if (!dialled.empty()) return dialled;
@@ -76,6 +78,7 @@ ModelInfo MakeModelInfo(const DecoderShape& shape, const std::vector<const Linea
   info.weight_bytes = loader.totals().weight_bytes;
   info.kv_bytes_per_token = MakeKvShape(shape, options.kv_format).BytesPerToken();
   info.backend = kernels::Name(loader.table().backend());
+  info.numerics = kernels::Name(loader.table().numerics());
   info.kernels.assign(loader.totals().kernel_names.begin(), loader.totals().kernel_names.end());
   return info;
 }

@@ -78,8 +78,9 @@ class CountingModel final : public DecoderModel {
 class ForwardAllocation : public ::testing::TestWithParam<const char*> {};
 
 // A loop of mixed lengths and bits on `path`.
-void ExpectNoAllocations(const std::string& path, const char* backend) {
-  testing::LoadedModel loaded(path, {}, backend);
+void ExpectNoAllocations(const std::string& path, const char* backend,
+                         const ModelOptions& options = {}) {
+  testing::LoadedModel loaded(path, options, backend);
   const CountingModel model(*loaded.model);
   auto loop =
       StepLoop::Create(model, loaded.pool,
@@ -110,6 +111,11 @@ TEST_P(ForwardAllocation, NothingAfterWarmUp) {
   for (const char* backend : {"", "cpu_ref"}) {
     ExpectNoAllocations(testing::GoldenPath(GetParam()), backend);
   }
+}
+
+// No prompt fills a step, several together do.
+TEST(ForwardAllocation, NothingAfterWarmUpWhenTheContextIsShort) {
+  ExpectNoAllocations(testing::GoldenPath("llama/gqa_bias_f32"), "", {.max_context = 24});
 }
 
 // The first layer needs no scratch memory here, the second does.
