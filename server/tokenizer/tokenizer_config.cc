@@ -14,12 +14,17 @@ namespace {
 constexpr int64_t kMaxId = (1 << 21) - 1;
 
 // "<s>", or {"content": "<s>", ...}.
+absl::StatusOr<std::string> TokenText(const Json& token, const std::string& what) {
+  if (token.is_string()) return token.get<std::string>();
+  BITDIAL_ASSIGN_OR_RETURN(JsonObject object, JsonObject::Make(token, what));
+  return object.GetString("content");
+}
+
+// "" where the key is absent or null.
 absl::StatusOr<std::string> TokenText(JsonObject& config, const std::string& key) {
   const Json* token = config.Find(key);
   if (token == nullptr || token->is_null()) return std::string();
-  if (token->is_string()) return token->get<std::string>();
-  BITDIAL_ASSIGN_OR_RETURN(JsonObject object, JsonObject::Make(*token, config.what() + ": " + key));
-  return object.GetString("content");
+  return TokenText(*token, config.what() + ": " + key);
 }
 
 constexpr const char* kNames[] = {"bos_token", "eos_token", "unk_token", "pad_token"};
@@ -119,7 +124,9 @@ absl::Status ReadOldFiles(const std::string& folder, NamedTokens& tokens, Tokeni
     SetNamedTokens(tokens, config);
     const Json* more = map.Find("additional_special_tokens");
     for (const Json& token : more != nullptr && more->is_array() ? *more : Json::array()) {
-      if (token.is_string()) AddSpecial(token.get<std::string>(), config);
+      BITDIAL_ASSIGN_OR_RETURN(std::string text,
+                               TokenText(token, map_path + ": additional_special_tokens"));
+      AddSpecial(std::move(text), config);
     }
   }
   const std::string added_path = folder + "/added_tokens.json";

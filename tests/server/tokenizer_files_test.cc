@@ -332,6 +332,17 @@ TEST_F(VocabAndMergesTest, OldFilesSayWhatTheConfigDoesNot) {
   EXPECT_EQ(Ids(*tokenizer, "<tool>", kPlainText), std::vector<int32_t>{next + 1});
   EXPECT_EQ(tokenizer->Decode({0, next, next + 1}), "<tool>");
 
+  // The same token as an object: special all the same, never made from plain text.
+  folder_.Write("special_tokens_map.json",
+                R"({"bos_token": "<s>", "additional_special_tokens": [{"content": "<end>"}]})");
+  const auto again = LoadOrFail(folder_.path());
+  ASSERT_NE(again, nullptr);
+  EXPECT_TRUE(again->IsSpecial(next));
+  EXPECT_FALSE(again->IsSpecial(next + 1));
+  folder_.Write("special_tokens_map.json", R"({"additional_special_tokens": [7]})");
+  ExpectDataLoss("additional_special_tokens");
+  folder_.Write("special_tokens_map.json", "{}");
+
   for (const char* bad : {R"({"<x>": -1})", R"({"<x>": 1.5})", R"({"<x>": 4000000})", "[]"}) {
     folder_.Write("added_tokens.json", bad);
     ExpectDataLoss("added_tokens.json");
