@@ -94,6 +94,7 @@ absl::Status BenchEngine(const EngineBenchOptions& options) {
       {"bits", "requests", "prompt tokens/s", "decode tokens/s", "(min..max)", "TTFT s"});
   nlohmann::ordered_json json = {{"model", model.name},
                                  {"backend", info.backend},
+                                 {"numerics", info.numerics},
                                  {"prompt_tokens", options.prompt_tokens},
                                  {"tokens", options.tokens},
                                  {"weight_bytes", info.weight_bytes},

@@ -119,6 +119,7 @@ absl::Status Client::ShowModel() {
                              {"tokenizer", model.tokenizer()},
                              {"chat_template", model.chat_template()},
                              {"backend", model.backend()},
+                             {"numerics", model.numerics()},
                              {"num_running", model.num_running()},
                              {"num_queued", model.num_queued()},
                              {"server_version", model.server_version()}};

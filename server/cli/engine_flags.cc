@@ -49,7 +49,7 @@ void AddEngineFlags(CLI::App& command, EngineFlags& flags) {
   command
       .add_option("--numerics", flags.numerics,
                   "What decode kernels over bit-planes round: exact (fp32 arithmetic) or int8 "
-                  "(activations to 8 bits: faster)")
+                  "(activations to 8 bits)")
       ->check(CLI::IsMember({"exact", "int8"}))
       ->capture_default_str();
 }

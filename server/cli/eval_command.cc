@@ -135,9 +135,12 @@ absl::Status Eval(const EvalOptions& options) {
   BITDIAL_ASSIGN_OR_RETURN(const std::string text, ReadText(options.file));
   BITDIAL_ASSIGN_OR_RETURN(engine::EngineOptions engine_options, options.engine.ToOptions());
   engine_options.max_context = options.window;
-  engine_options.prompts_as_decode = options.uses_decode_kernels;
-  absl::StatusOr<ServedModel> loaded = LoadServedModel(options.engine.model, engine_options,
-                                                       NumericsOf(options.engine.numerics));
+  // int8 is a matter of decode kernels: a score by the prompt's would not show it.
+  engine_options.prompts_as_decode =
+      options.uses_decode_kernels ||
+      NumericsOf(options.engine.numerics) == kernels::Numerics::kInt8;
+  absl::StatusOr<ServedModel> loaded =
+      LoadServedModel(options.engine.model, engine_options, NumericsOf(options.engine.numerics));
   if (absl::IsInvalidArgument(loaded.status()) &&
       std::string(loaded.status().message()).rfind("max_context", 0) == 0) {
     return Annotate(loaded.status(), "--window");
@@ -163,13 +166,16 @@ absl::Status Eval(const EvalOptions& options) {
   const double rate = static_cast<double>(windows.size() * windows.front().size()) / seconds;
 
   if (options.is_json) {
-    nlohmann::ordered_json json = {{"perplexity", score.Perplexity()},
-                                   {"tokens", score.num_tokens},
-                                   {"standard_error", score.StandardError()},
-                                   {"bits", bits},
-                                   {"window", windows.front().size()},
-                                   {"windows", windows.size()},
-                                   {"prompt_tokens_per_s", rate}};
+    nlohmann::ordered_json json = {
+        {"perplexity", score.Perplexity()},
+        {"tokens", score.num_tokens},
+        {"standard_error", score.StandardError()},
+        {"bits", bits},
+        {"numerics", model.engine->model().numerics},
+        {"kernels", engine_options.prompts_as_decode ? "decode" : "prompt"},
+        {"window", windows.front().size()},
+        {"windows", windows.size()},
+        {"prompt_tokens_per_s", rate}};
     if (bits == 0) json["bits"] = "dense";
     std::cout << JsonText(json) << std::endl;
   } else {
@@ -199,8 +205,8 @@ void AddEvalCommand(CLI::App& app, int& exit_code) {
   command->add_option("--max-windows", options->max_windows, "Score only the first windows; 0: all")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
   command->add_flag("--decode-kernels", options->uses_decode_kernels,
-                    "Score with the kernels of decoded tokens instead of the prompt's: what "
-                    "--numerics int8 costs (slow)");
+                    "Score with the kernels of decoded tokens instead of the prompt's (slow); "
+                    "--numerics int8 implies it");
   command->add_flag("--json", options->is_json,
                     "Print one JSON object: perplexity, tokens, standard_error, bits, ...");
   command->callback([options, &exit_code] { exit_code = Report(Eval(*options)); });

@@ -72,7 +72,7 @@ double PerSecond(int64_t count, double seconds) {
   return seconds > 0 && count > 0 ? static_cast<double>(count) / seconds : 0.0;
 }
 
-void Print(const Generation& generation, int bits, bool is_json) {
+void Print(const Generation& generation, int bits, const std::string& numerics, bool is_json) {
   const engine::FinishEvent& finish = generation.finish;
   const double prompt_rate = PerSecond(finish.num_prompt_tokens, finish.prefill_s);
   // The first token comes with the prefill; decode_s runs from there to the last.
@@ -88,6 +88,7 @@ void Print(const Generation& generation, int bits, bool is_json) {
   nlohmann::ordered_json json = {{"text", generation.text},
                                  {"token_ids", generation.token_ids},
                                  {"bits", bits},
+                                 {"numerics", numerics},
                                  {"prompt_tokens", finish.num_prompt_tokens},
                                  {"prompt_tokens_per_s", prompt_rate},
                                  {"decode_tokens_per_s", decode_rate},
@@ -98,9 +99,8 @@ void Print(const Generation& generation, int bits, bool is_json) {
 
 absl::Status Generate(const GenerateOptions& options) {
   BITDIAL_ASSIGN_OR_RETURN(const engine::EngineOptions engine_options, options.engine.ToOptions());
-  BITDIAL_ASSIGN_OR_RETURN(ServedModel model,
-                           LoadServedModel(options.engine.model, engine_options,
-                                           NumericsOf(options.engine.numerics)));
+  BITDIAL_ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(options.engine.model, engine_options,
+                                                              NumericsOf(options.engine.numerics)));
   const engine::ModelInfo& info = model.engine->model();
   engine::Request request;
   BITDIAL_ASSIGN_OR_RETURN(request.weight_bits, ResolveBits(options.engine.bits, info));
@@ -113,7 +113,7 @@ absl::Status Generate(const GenerateOptions& options) {
   BITDIAL_ASSIGN_OR_RETURN(const Generation generation,
                            RunToEnd(model, std::move(request), options));
   BITDIAL_RETURN_IF_ERROR(generation.finish.status);
-  Print(generation, bits, options.is_json);
+  Print(generation, bits, model.engine->model().numerics, options.is_json);
   return absl::OkStatus();
 }
 

@@ -4,6 +4,7 @@
 #include <map>
 #include <string>
 
+#include "quant/container/utf8.h"
 #include "server/cli/command.h"
 #include "server/cli/signals.h"
 #include "server/cli/text_table.h"
@@ -50,6 +51,12 @@ absl::Status ServeUntilSignal(const ServeOptions& options, const ServerConfig& c
     if (!is_ready) std::_Exit(kExitOk);  // nothing to drain yet
     signalled.set_value(signal);
   });
+  const std::string name =
+      config.model_name.empty() ? NameOfModel(options.model) : config.model_name;
+  if (!quant::IsUtf8(name)) {  // gRPC could not send it
+    return InvalidArgument("the last part of {} is not UTF-8; name the model with --model-name",
+                           options.model);
+  }
   ServedModel model;  // outlives the server
   BITDIAL_ASSIGN_OR_RETURN(std::unique_ptr<RpcServer> server, RpcServer::Start(config));
   spdlog::info("listening on {}, loading {}", server->address(), options.model);
@@ -57,7 +64,7 @@ absl::Status ServeUntilSignal(const ServeOptions& options, const ServerConfig& c
       LoadServedModel(options.model, ToEngineOptions(config), NumericsOf(config.numerics));
   if (!loaded.ok()) return Explain(loaded.status(), options, config);
   model = *std::move(loaded);
-  if (!config.model_name.empty()) model.name = config.model_name;
+  model.name = name;
   is_ready = true;
   server->Serve(model);
   fmt::print("{}\n", ReadyLine(model, server->address()));

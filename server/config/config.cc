@@ -4,6 +4,7 @@
 #include <cctype>
 #include <charconv>
 
+#include "quant/container/utf8.h"
 #include "server/config/address.h"
 
 namespace bitdial::server {
@@ -32,7 +33,7 @@ std::vector<ConfigKey> MakeKeys() {
        "How the KV cache stores keys and values."},
       {"numerics", SLOT(numerics), "", 0, 0, {"exact", "int8"},
        "What decode kernels over bit-planes round: nothing but fp32 arithmetic, or the activations "
-       "to 8 bits (faster)."},
+       "to 8 bits."},
       {"kv_cache_bytes", SLOT(kv_cache_bytes), "bytes", 0, 64 * kTera, {},
        "KV cache of all sequences; 0: room for 4 of max_context, at most a quarter of the "
        "memory."},
@@ -216,6 +217,11 @@ absl::Status CheckConfig(const ServerConfig& config) {
         "--allow-insecure-remote "
         "(\"allow_insecure_remote\": true) when something in front protects it",
         config.listen);
+  }
+  constexpr size_t kMaxNameBytes = 256;
+  if (config.model_name.size() > kMaxNameBytes || !quant::IsUtf8(config.model_name)) {
+    return InvalidArgument("model_name of {} bytes; expected UTF-8 of at most {}",
+                           config.model_name.size(), kMaxNameBytes);
   }
   return absl::OkStatus();
 }

@@ -15,6 +15,7 @@ std::string ServedModel::quantization_method() const {
 absl::StatusOr<ServedModel> LoadServedModel(const std::string& path, engine::EngineOptions options,
                                             kernels::Numerics numerics) {
   ServedModel model;
+  model.name = NameOfModel(path);
   BITDIAL_ASSIGN_OR_RETURN(const kernels::KernelTable table,
                            kernels::KernelTable::CreateFromEnvironment(numerics));
   BITDIAL_ASSIGN_OR_RETURN(model.checkpoint, quant::Checkpoint::Open(path));
@@ -24,12 +25,13 @@ absl::StatusOr<ServedModel> LoadServedModel(const std::string& path, engine::Eng
   options.sampled_vocab_size = model.tokenizer->vocab_size();
   options.extra_eos_ids = model.tokenizer->eos_ids();
   BITDIAL_ASSIGN_OR_RETURN(model.engine, engine::Engine::Create(*model.checkpoint, table, options));
+  return model;
+}
 
+std::string NameOfModel(const std::string& path) {
   std::filesystem::path absolute = std::filesystem::absolute(path).lexically_normal();
   if (!absolute.has_filename()) absolute = absolute.parent_path();  // "folder/"
-  model.name =
-      absolute.extension() == ".gguf" ? absolute.stem().string() : absolute.filename().string();
-  return model;
+  return absolute.extension() == ".gguf" ? absolute.stem().string() : absolute.filename().string();
 }
 
 kernels::Numerics NumericsOf(const std::string& word) {

@@ -32,6 +32,9 @@ struct ServedModel {
 absl::StatusOr<ServedModel> LoadServedModel(const std::string& path, engine::EngineOptions options,
                                             kernels::Numerics numerics);
 
+// What a model is called that nobody named: the last part of its path, without ".gguf".
+std::string NameOfModel(const std::string& path);
+
 // "exact" or "int8", as flags and configuration have it (checked there).
 kernels::Numerics NumericsOf(const std::string& word);
 

@@ -212,6 +212,7 @@ absl::StatusOr<v1::GetModelResponse> InferenceService::AnswerGetModel(
   response.set_tokenizer(served.tokenizer->kind());
   response.set_chat_template(WireName(served.chat_template.form()));
   response.set_backend(model.backend);
+  response.set_numerics(model.numerics);
   response.mutable_kernels()->Add(model.kernels.begin(), model.kernels.end());
   response.set_server_version(Version());
   const engine::EngineStats stats = served.engine->stats();

@@ -204,7 +204,7 @@ void FitContext(const v1::StoppingParams& stopping, const RequestContext& contex
   const int64_t room = context.model.max_context - num_prompt_tokens;
   if (num_prompt_tokens == 0) {
     violations.Add(prompt_field,
-                   "the prompt has no token; this model's tokenizer adds none of its own");
+                   "the prompt has no token, and nothing was added to it; give at least one");
     return;
   }
   if (room < 0 || (room == 0 && !stopping.has_max_tokens())) {

@@ -102,7 +102,7 @@ class CliTest(unittest.TestCase):
 
     def test_generate_json_contract(self):
         out = self.generate_json(self.quantized, "--bits", "3")
-        self.assertEqual(set(out), {"text", "token_ids", "bits", "prompt_tokens", "prompt_tokens_per_s",
+        self.assertEqual(set(out), {"text", "token_ids", "bits", "numerics", "prompt_tokens", "prompt_tokens_per_s",
                                     "decode_tokens_per_s", "finish_reason"})
         self.assertEqual(out["bits"], 3)
         self.assertLessEqual(len(out["token_ids"]), 12)
@@ -113,6 +113,53 @@ class CliTest(unittest.TestCase):
             one = self.generate_json(self.quantized, "--bits", bits, "--threads", "1")
             three = self.generate_json(self.quantized, "--bits", bits, "--threads", "3")
             self.assertEqual(one["token_ids"], three["token_ids"])
+
+    def test_int8_runs_on_any_backend(self):
+        ids = {}
+        for backend in ["", "cpu_ref", "cpu_avx2"]:
+            env = {"BITDIAL_FORCE_BACKEND": backend} if backend else {}
+            result = run("generate", self.quantized, "--prompt", "the", "--max-tokens", "12", "--temperature", "0",
+                         "--numerics", "int8", "--ignore-eos", "--json", env=env)
+            if result.returncode == 5:
+                continue  # this processor lacks the backend
+            self.assertEqual(result.returncode, 0, result.stderr)
+            out = json.loads(result.stdout)
+            self.assertEqual(out["numerics"], "int8")
+            ids[backend] = len(out["token_ids"])
+        self.assertGreaterEqual(len(ids), 2)
+        self.assertEqual(set(ids.values()), {12})
+
+    def test_eval_of_int8_scores_with_the_kernels_it_is_about(self):
+        text = self.folder / "int8.txt"
+        text.write_text("the thing in the other house was there on another day. " * 20)
+        scores = {}
+        for numerics in ["exact", "int8"]:
+            result = run("eval", self.quantized, "--perplexity", text, "--window", "64", "--numerics", numerics, "--json")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            out = json.loads(result.stdout)
+            self.assertEqual((out["numerics"], out["kernels"]),
+                             (numerics, "decode" if numerics == "int8" else "prompt"))
+            scores[numerics] = out["perplexity"]
+        self.assertNotEqual(scores["exact"], scores["int8"])
+        self.assertAlmostEqual(scores["exact"], scores["int8"], delta=0.05 * scores["exact"])
+
+    def test_threads_that_cannot_be_started_are_named(self):
+        limits = "ulimit -v 3000000; exec \"$@\""
+        result = subprocess.run(["bash", "-c", limits, "bash", BITDIAL, "generate", self.quantized, "--prompt", "a",
+                                 "--threads", "1024"], capture_output=True, text=True, timeout=120)
+        self.assertEqual(result.returncode, 7, result.stderr)
+        self.assertIn("1024 threads cannot be started", result.stderr)
+
+    def test_bench_of_a_tiny_shape_is_bounded(self):
+        result = run("bench", "linear", "--shape", "1x32", "--group-size", "32", "--bits", "2", "--rows", "1",
+                     "--samples", "1", "--threads", "1", "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+
+    def test_linears_at_bits_outside_the_range_are_offered(self):
+        out = self.folder / "all8"
+        made = run("quantize", self.dense, "-o", out, "--bits", "2-4", "--tensor", "model.layers.*=8")
+        self.assertEqual(made.returncode, 0, made.stderr)
+        self.assertEqual(self.generate_json(out)["bits"], 8)
 
     def test_seed_decides_sampling(self):
         hot = ["--temperature", "5", "--ignore-eos"]

@@ -110,6 +110,17 @@ TEST_F(ConfigTest, PrintedConfigReadsBackAsItself) {
   EXPECT_NE(ToJsonText(*again), ToJsonText(ServerConfig()));
 }
 
+// gRPC cannot put other bytes into a string field: two methods would fail for everybody.
+TEST_F(ConfigTest, AModelNameIsUtf8AndShort) {
+  for (const std::string& name : {std::string("\xff\xfe"), std::string(257, 'a')}) {
+    environment_["BITDIAL_MODEL_NAME"] = name;
+    EXPECT_THAT(std::string(Load().status().message()),
+                HasSubstr("BITDIAL_MODEL_NAME: model_name of " + std::to_string(name.size())));
+  }
+  environment_["BITDIAL_MODEL_NAME"] = "mod\u00e8le";
+  EXPECT_TRUE(Load().ok()) << Load().status();
+}
+
 TEST_F(ConfigTest, RemembersWhoSetAKey) {
   environment_["BITDIAL_MAX_STEP_TOKENS"] = "9";
   absl::StatusOr<ServerConfig> config =
