@@ -1,5 +1,7 @@
 // Compiled with AVX2 flags: intrinsics and POD headers only, everything but the entry points in an
 // anonymous namespace (invariant 6).
+#include "kernels/formats/bcq/lut4_avx2.h"
+
 #include <immintrin.h>
 
 #include "kernels/formats/bcq/lut4.h"
@@ -8,9 +10,7 @@
 namespace bitdial::kernels::bcq {
 namespace {
 
-__m256 LoadHalf(const uint16_t* from) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-}
+using namespace avx2;  // NOLINT: all of it is this file's
 
 // A table is two registers. vpermps takes 3 index bits from every lane; the 4th, moved to the sign,
 // picks the half. The rest is as in lut4_avx512.cc, 8 * kSlices lanes at a time: kRows * kSlices
@@ -63,57 +63,24 @@ void RunLanes(const PlanePass& pass, int64_t lane) {
   for (int r = 0; r < kRows; ++r) {
     float* const acc = pass.acc + r * pass.acc_stride + lane;
 #pragma GCC unroll 4
-    for (int s = 0; s < kSlices; ++s) {
-      const __m256 alpha = LoadHalf(pass.alpha[r] + lane + s * 8);
-      _mm256_storeu_ps(acc + s * 8,
-                       _mm256_fmadd_ps(alpha, sum[r][s], _mm256_loadu_ps(acc + s * 8)));
-    }
+    for (int s = 0; s < kSlices; ++s) AddScaled(pass.alpha[r] + lane, sum[r][s], acc, s * 8);
   }
 }
 
-template <int kRows, int kSlices>
-void RunTile(const PlanePass& pass) {
-  for (int64_t lane = 0; lane < kTileLanes; lane += kSlices * 8) {
-    RunLanes<kRows, kSlices>(pass, lane);
-  }
-}
-
-struct Avx2 {
+struct Isa {
   static constexpr int64_t kRowBlock = 4;
 
-  static void Plane(int64_t num_rows, const PlanePass& pass) {
-    switch (num_rows) {
-      case 1:
-        return RunTile<1, 4>(pass);
-      case 2:
-        return RunTile<2, 2>(pass);
-      case 3:
-        return RunTile<3, 2>(pass);
-      default:
-        return RunTile<4, 2>(pass);
+  template <int kRows>
+  static void Run(const PlanePass& pass) {
+    constexpr int kSlices = kRows == 1 ? 4 : 2;
+    for (int64_t lane = 0; lane < kTileLanes; lane += kSlices * 8) {
+      RunLanes<kRows, kSlices>(pass, lane);
     }
   }
-
   static void Beta(const uint16_t* beta, float group_sum, float* acc) {
-    const __m256 x = _mm256_set1_ps(group_sum);
-    for (int64_t lane = 0; lane < kTileLanes; lane += 8) {
-      _mm256_storeu_ps(acc + lane,
-                       _mm256_fmadd_ps(LoadHalf(beta + lane), x, _mm256_loadu_ps(acc + lane)));
-    }
+    AddBeta(beta, group_sum, acc);
   }
 };
-
-// Half a table: lane c holds ((±x0 ± x1) ± x2) ± x3 for index c (upper = false) or c + 8.
-__m256 HalfTable(const float* x, bool upper) {
-  const __m256 minus0 = _mm256_setr_ps(-0.0f, 0.0f, -0.0f, 0.0f, -0.0f, 0.0f, -0.0f, 0.0f);
-  const __m256 minus1 = _mm256_setr_ps(-0.0f, -0.0f, 0.0f, 0.0f, -0.0f, -0.0f, 0.0f, 0.0f);
-  const __m256 minus2 = _mm256_setr_ps(-0.0f, -0.0f, -0.0f, -0.0f, 0.0f, 0.0f, 0.0f, 0.0f);
-  const __m256 minus3 = _mm256_set1_ps(upper ? 0.0f : -0.0f);
-  __m256 table = _mm256_add_ps(_mm256_xor_ps(_mm256_set1_ps(x[0]), minus0),
-                               _mm256_xor_ps(_mm256_set1_ps(x[1]), minus1));
-  table = _mm256_add_ps(table, _mm256_xor_ps(_mm256_set1_ps(x[2]), minus2));
-  return _mm256_add_ps(table, _mm256_xor_ps(_mm256_set1_ps(x[3]), minus3));
-}
 
 }  // namespace
 
@@ -133,7 +100,7 @@ void Lut4BuildAvx2(const float* x, int64_t row, const Lut4Args& args, std::byte*
 }
 
 int64_t Lut4TileAvx2(const Lut4Args& args, int64_t tile, float* acc, int64_t acc_stride) noexcept {
-  return RunLut4Tile<Avx2>(args, tile, acc, acc_stride);
+  return RunLut4Tile<Isa>(args, tile, acc, acc_stride);
 }
 
 }  // namespace bitdial::kernels::bcq

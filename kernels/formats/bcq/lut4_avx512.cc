@@ -1,5 +1,7 @@
 // Compiled with AVX-512 flags: intrinsics and POD headers only, everything but the entry points in
 // an anonymous namespace (invariant 6).
+#include "kernels/formats/bcq/lut4_avx512.h"
+
 #include <immintrin.h>
 
 #include "kernels/formats/bcq/lut4.h"
@@ -8,11 +10,7 @@
 namespace bitdial::kernels::bcq {
 namespace {
 
-constexpr int kSlices = 4;  // registers of 16 lanes in a tile
-
-__m512 LoadHalf(const uint16_t* from) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-}
+using namespace avx512;  // NOLINT: all of it is this file's
 
 // kRows x 4 sums + 4 code registers + a table of 32 registers. A table is one register, so one
 // vpermps is 16 lookups: it takes its index from the low 4 bits of every lane and ignores the rest,
@@ -65,47 +63,21 @@ void RunPlane(const PlanePass& pass) {
   for (int r = 0; r < kRows; ++r) {
     float* const acc = pass.acc + r * pass.acc_stride;
 #pragma GCC unroll 4
-    for (int s = 0; s < kSlices; ++s) {
-      const __m512 next = _mm512_fmadd_ps(LoadHalf(pass.alpha[r] + s * 16), sum[r][s],
-                                          _mm512_loadu_ps(acc + s * 16));
-      _mm512_storeu_ps(acc + s * 16, next);
-    }
+    for (int s = 0; s < kSlices; ++s) AddScaled(pass.alpha[r], sum[r][s], acc, s * 16);
   }
 }
 
-struct Avx512 {
+struct Isa {
   static constexpr int64_t kRowBlock = 4;
 
-  static void Plane(int64_t num_rows, const PlanePass& pass) {
-    switch (num_rows) {
-      case 1:
-        return RunPlane<1>(pass);
-      case 2:
-        return RunPlane<2>(pass);
-      case 3:
-        return RunPlane<3>(pass);
-      default:
-        return RunPlane<4>(pass);
-    }
+  template <int kRows>
+  static void Run(const PlanePass& pass) {
+    RunPlane<kRows>(pass);
   }
-
   static void Beta(const uint16_t* beta, float group_sum, float* acc) {
-    const __m512 x = _mm512_set1_ps(group_sum);
-#pragma GCC unroll 4
-    for (int s = 0; s < kSlices; ++s) {
-      _mm512_storeu_ps(acc + s * 16,
-                       _mm512_fmadd_ps(LoadHalf(beta + s * 16), x, _mm512_loadu_ps(acc + s * 16)));
-    }
+    AddBeta(beta, group_sum, acc);
   }
 };
-
-// Lane c: x with its sign flipped where bit t of c is 0.
-template <int t>
-__m512 Signed(float x) {
-  constexpr int kNegative = t == 0 ? 0x5555 : t == 1 ? 0x3333 : t == 2 ? 0x0f0f : 0x00ff;
-  const __m512 value = _mm512_set1_ps(x);
-  return _mm512_mask_xor_ps(value, static_cast<__mmask16>(kNegative), value, _mm512_set1_ps(-0.0f));
-}
 
 }  // namespace
 
@@ -116,10 +88,7 @@ void Lut4BuildAvx512(const float* x, int64_t row, const Lut4Args& args, std::byt
     auto* out = reinterpret_cast<float*>(tables + args.TableOffset(group, row));
     float sum = 0;
     for (int64_t i = 0; i < num_tables; ++i, x += kTableInputs, out += kTableEntries) {
-      __m512 table = _mm512_add_ps(Signed<0>(x[0]), Signed<1>(x[1]));
-      table = _mm512_add_ps(table, Signed<2>(x[2]));
-      table = _mm512_add_ps(table, Signed<3>(x[3]));
-      _mm512_store_ps(out, table);
+      _mm512_store_ps(out, MakeTable(x));
       sum += out[kTableEntries - 1];
     }
     group_sums[group * args.num_rows + row] = sum;
@@ -128,7 +97,7 @@ void Lut4BuildAvx512(const float* x, int64_t row, const Lut4Args& args, std::byt
 
 int64_t Lut4TileAvx512(const Lut4Args& args, int64_t tile, float* acc,
                        int64_t acc_stride) noexcept {
-  return RunLut4Tile<Avx512>(args, tile, acc, acc_stride);
+  return RunLut4Tile<Isa>(args, tile, acc, acc_stride);
 }
 
 }  // namespace bitdial::kernels::bcq

@@ -2,17 +2,16 @@
 // anonymous namespace (invariant 6).
 #include <immintrin.h>
 
+#include "kernels/formats/bcq/lut4_avx2.h"
 #include "kernels/formats/bcq/lut4_i8.h"
 #include "kernels/formats/bcq/lut4_tile.h"
 
 namespace bitdial::kernels::bcq {
 namespace {
 
-constexpr int kHalfTile = 32;  // outputs at a time: as many as a register has bytes
+using namespace avx2;  // NOLINT: all of it is this file's
 
-__m256 LoadHalf(const uint16_t* from) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-}
+constexpr int kHalfTile = 32;  // outputs at a time: as many as a register has bytes
 
 // bytes[b]: byte b of the words of 32 outputs. vpshufb has one table for 16 bytes, so all bytes of
 // a register must ask the same one. Within lane L, byte 4k + i belongs to output 8k + 4L + i.
@@ -104,55 +103,24 @@ void RunHalfTile(const PlanePass& pass, int64_t lane) {
         if (first + span_blocks < pass.num_blocks) {
           _mm256_store_ps(u[r] + s * 8, now);
         } else {
-          _mm256_storeu_ps(acc + s * 8, _mm256_fmadd_ps(LoadHalf(pass.alpha[r] + lane + s * 8), now,
-                                                        _mm256_loadu_ps(acc + s * 8)));
+          AddScaled(pass.alpha[r] + lane, now, acc, s * 8);
         }
       }
     }
   }
 }
 
-template <int kRows>
-void RunTile(const PlanePass& pass) {
-  for (int64_t lane = 0; lane < kTileLanes; lane += kHalfTile) RunHalfTile<kRows>(pass, lane);
-}
-
-struct Avx2 {
+struct Isa {
   static constexpr int64_t kRowBlock = 4;
 
-  static void Plane(int64_t num_rows, const PlanePass& pass) {
-    switch (num_rows) {
-      case 1:
-        return RunTile<1>(pass);
-      case 2:
-        return RunTile<2>(pass);
-      case 3:
-        return RunTile<3>(pass);
-      default:
-        return RunTile<4>(pass);
-    }
+  template <int kRows>
+  static void Run(const PlanePass& pass) {
+    for (int64_t lane = 0; lane < kTileLanes; lane += kHalfTile) RunHalfTile<kRows>(pass, lane);
   }
-
   static void Beta(const uint16_t* beta, float group_sum, float* acc) {
-    const __m256 x = _mm256_set1_ps(group_sum);
-    for (int64_t lane = 0; lane < kTileLanes; lane += 8) {
-      _mm256_storeu_ps(acc + lane,
-                       _mm256_fmadd_ps(LoadHalf(beta + lane), x, _mm256_loadu_ps(acc + lane)));
-    }
+    AddBeta(beta, group_sum, acc);
   }
 };
-
-// Half a table: lane c holds ((±x0 ± x1) ± x2) ± x3 for index c (upper = false) or c + 8.
-__m256 HalfTable(const float* x, bool upper) {
-  const __m256 minus0 = _mm256_setr_ps(-0.0f, 0.0f, -0.0f, 0.0f, -0.0f, 0.0f, -0.0f, 0.0f);
-  const __m256 minus1 = _mm256_setr_ps(-0.0f, -0.0f, 0.0f, 0.0f, -0.0f, -0.0f, 0.0f, 0.0f);
-  const __m256 minus2 = _mm256_setr_ps(-0.0f, -0.0f, -0.0f, -0.0f, 0.0f, 0.0f, 0.0f, 0.0f);
-  const __m256 minus3 = _mm256_set1_ps(upper ? 0.0f : -0.0f);
-  __m256 table = _mm256_add_ps(_mm256_xor_ps(_mm256_set1_ps(x[0]), minus0),
-                               _mm256_xor_ps(_mm256_set1_ps(x[1]), minus1));
-  table = _mm256_add_ps(table, _mm256_xor_ps(_mm256_set1_ps(x[2]), minus2));
-  return _mm256_add_ps(table, _mm256_xor_ps(_mm256_set1_ps(x[3]), minus3));
-}
 
 float LargestLane(__m256 values) {
   __m128 m = _mm_max_ps(_mm256_castps256_ps128(values), _mm256_extractf128_ps(values, 1));
@@ -207,7 +175,7 @@ void Lut4I8BuildAvx2(const float* x, int64_t row, const Lut4Args& args, std::byt
 
 int64_t Lut4I8TileAvx2(const Lut4Args& args, int64_t tile, float* acc,
                        int64_t acc_stride) noexcept {
-  return RunLut4Tile<Avx2>(args, tile, acc, acc_stride);
+  return RunLut4Tile<Isa>(args, tile, acc, acc_stride);
 }
 
 }  // namespace bitdial::kernels::bcq

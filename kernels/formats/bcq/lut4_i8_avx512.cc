@@ -2,17 +2,14 @@
 // everything but the entry points in an anonymous namespace (invariant 6).
 #include <immintrin.h>
 
+#include "kernels/formats/bcq/lut4_avx512.h"
 #include "kernels/formats/bcq/lut4_i8.h"
 #include "kernels/formats/bcq/lut4_tile.h"
 
 namespace bitdial::kernels::bcq {
 namespace {
 
-constexpr int kSlices = 4;  // registers of 16 lanes in a tile
-
-__m512 LoadHalf(const uint16_t* from) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-}
+using namespace avx512;  // NOLINT: all of it is this file's
 
 // Byte b of a word asks table 2b with its low nibble and table 2b + 1 with its high one. One vpermb
 // looks up 64 bytes in the 4 even (or odd) tables of a block, which are one register: the index is
@@ -81,53 +78,24 @@ void RunPlane(const PlanePass& pass) {
         if (first + span_blocks < pass.num_blocks) {
           _mm512_store_ps(u[r] + s * 16, now);
         } else {
-          _mm512_storeu_ps(acc + s * 16, _mm512_fmadd_ps(LoadHalf(pass.alpha[r] + s * 16), now,
-                                                         _mm512_loadu_ps(acc + s * 16)));
+          AddScaled(pass.alpha[r], now, acc, s * 16);
         }
       }
     }
   }
 }
 
-struct Avx512Vnni {
+struct Isa {
   static constexpr int64_t kRowBlock = 4;
 
-  static void Plane(int64_t num_rows, const PlanePass& pass) {
-    switch (num_rows) {
-      case 1:
-        return RunPlane<1>(pass);
-      case 2:
-        return RunPlane<2>(pass);
-      case 3:
-        return RunPlane<3>(pass);
-      default:
-        return RunPlane<4>(pass);
-    }
+  template <int kRows>
+  static void Run(const PlanePass& pass) {
+    RunPlane<kRows>(pass);
   }
-
   static void Beta(const uint16_t* beta, float group_sum, float* acc) {
-    const __m512 x = _mm512_set1_ps(group_sum);
-#pragma GCC unroll 4
-    for (int s = 0; s < kSlices; ++s) {
-      _mm512_storeu_ps(acc + s * 16,
-                       _mm512_fmadd_ps(LoadHalf(beta + s * 16), x, _mm512_loadu_ps(acc + s * 16)));
-    }
+    AddBeta(beta, group_sum, acc);
   }
 };
-
-// Lane c: x with its sign flipped where bit t of c is 0.
-template <int t>
-__m512 Signed(float x) {
-  constexpr int kNegative = t == 0 ? 0x5555 : t == 1 ? 0x3333 : t == 2 ? 0x0f0f : 0x00ff;
-  const __m512 value = _mm512_set1_ps(x);
-  return _mm512_mask_xor_ps(value, static_cast<__mmask16>(kNegative), value, _mm512_set1_ps(-0.0f));
-}
-
-__m512 MakeTable(const float* x) {
-  __m512 table = _mm512_add_ps(Signed<0>(x[0]), Signed<1>(x[1]));
-  table = _mm512_add_ps(table, Signed<2>(x[2]));
-  return _mm512_add_ps(table, Signed<3>(x[3]));
-}
 
 }  // namespace
 
@@ -167,7 +135,7 @@ void Lut4I8BuildAvx512(const float* x, int64_t row, const Lut4Args& args, std::b
 
 int64_t Lut4I8TileAvx512(const Lut4Args& args, int64_t tile, float* acc,
                          int64_t acc_stride) noexcept {
-  return RunLut4Tile<Avx512Vnni>(args, tile, acc, acc_stride);
+  return RunLut4Tile<Isa>(args, tile, acc, acc_stride);
 }
 
 }  // namespace bitdial::kernels::bcq

@@ -37,7 +37,8 @@ int8_t* TableOf(std::byte* tables, int64_t i) {
 struct Reference {
   static constexpr int64_t kRowBlock = 1;
 
-  static void Plane(int64_t, const PlanePass& pass) {
+  template <int kRows>
+  static void Run(const PlanePass& pass) {
     const int64_t group_size = pass.num_blocks * kBlockInputs;
     const int64_t span_blocks = SpanInputs(group_size) / kBlockInputs;
     const auto* const tables = reinterpret_cast<const int8_t*>(pass.tables);

@@ -23,9 +23,21 @@ struct PlanePass {
   int64_t acc_stride;
 };
 
-// Isa brings kRowBlock (rows whose sums fit in registers beside the codes, at most 4),
-// Plane(num_rows, pass) for num_rows <= kRowBlock, and Beta(beta, group_sum, acc), which does
-// acc += beta * group_sum for 64 lanes of one row.
+// One plane for num_rows rows, 1 to Isa::kRowBlock.
+template <class Isa>
+BITDIAL_INLINE void RunRows(int64_t num_rows, const PlanePass& pass) {
+  static_assert(Isa::kRowBlock == 1 || Isa::kRowBlock == 4);
+  if constexpr (Isa::kRowBlock == 4) {
+    if (num_rows == 4) return Isa::template Run<4>(pass);
+    if (num_rows == 3) return Isa::template Run<3>(pass);
+    if (num_rows == 2) return Isa::template Run<2>(pass);
+  }
+  Isa::template Run<1>(pass);
+}
+
+// Isa brings kRowBlock (rows whose sums fit in registers beside the codes: 4, or 1),
+// Run<num_rows>(pass), and Beta(beta, group_sum, acc), which does acc += beta * group_sum for the
+// 64 lanes of one row.
 //
 // Order: group, row block, plane. The tables of a row block and the
 // codes of a group (group_size * 8 bytes a plane) stay in L1 while both inner loops use them; DRAM
@@ -59,7 +71,7 @@ BITDIAL_INLINE int64_t RunLut4Tile(const Lut4Args& a, int64_t tile, float* acc,
               rows[r].alpha + a.layout.AlphaOffset(tile, group, rows[r].bits) + plane * kTileLanes;
         }
         pass.codes = a.codes + a.layout.CodeOffset(tile, plane, first_block);
-        Isa::Plane(num_rows, pass);
+        RunRows<Isa>(num_rows, pass);
         if (first == 0) num_words += blocks_per_group * kTileLanes;
       }
       for (int64_t r = 0; r < block_rows; ++r) {
