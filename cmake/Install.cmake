@@ -15,7 +15,7 @@ set(CPACK_PACKAGE_VENDOR "the Bitdial authors")
 set(CPACK_PACKAGE_CONTACT "the Bitdial authors")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "LLM inference server whose requests say how many bits of the weights they read")
 set(CPACK_PACKAGE_DESCRIPTION
-"One checkpoint holds the weights of a Llama model as nested bit-planes; requests of
+"One checkpoint holds the weights of a Llama or OPT model as nested bit-planes; requests of
 different bits run together in one batch. The package has the server, its client and
 the tools that quantize, generate and evaluate, all in one executable.")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)

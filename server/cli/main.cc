@@ -4,9 +4,29 @@
 #include <exception>
 #include <iostream>
 #include <new>
+#include <string>
+#include <vector>
 
+#include "quant/container/nearest.h"
 #include "server/cli/command.h"
 #include "server/version.h"
+
+namespace {
+
+// False, after a message, when the first word is no command: CLI11 would say only that one is
+// missing.
+bool NamesCommand(const CLI::App& app, const char* word) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands({})) {
+    if (command->get_name() == word) return true;
+    names.push_back(command->get_name());
+  }
+  std::fprintf(stderr, "bitdial: \"%s\" is no command%s; see bitdial --help\n", word,
+               bitdial::DidYouMean(word, names).c_str());
+  return false;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace bitdial::server;
@@ -41,6 +61,7 @@ int main(int argc, char** argv) {
   AddBenchCommand(app, exit_code);
   AddInspectCommand(app, exit_code);
   AddDoctorCommand(app, exit_code);
+  if (argc > 1 && argv[1][0] != '-' && !NamesCommand(app, argv[1])) return kExitUsage;
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

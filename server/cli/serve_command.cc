@@ -97,8 +97,9 @@ int Serve(const ServeOptions& options) {
     return kExitOk;
   }
   if (options.checks_config) {
-    fmt::print("config is good: {}\n",
-               options.config_file.empty() ? "defaults" : options.config_file);
+    fmt::print("config is good: {}\n", options.config_file.empty()
+                                           ? "no file; defaults, environment and flags"
+                                           : options.config_file + ", environment and flags");
     return kExitOk;
   }
   if (options.model.empty()) return Report(InvalidArgument("serve: MODEL is required"));

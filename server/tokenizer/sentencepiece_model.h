@@ -48,7 +48,7 @@ class SentencePieceModel {
   ~SentencePieceModel();
 
   // Appends the ids of `text` (UTF-8); no BOS, control pieces are never matched. Returns the error:
-  // without byte fallback, more than 1024 characters in a row that no piece knows.
+  // without byte fallback, more than 1024 characters in a row none of which is a piece by itself.
   std::string Encode(std::string_view text, std::vector<int32_t>* ids) const;
   // The library's own decoder: the oracle our Detokenizer is tested against.
   std::string Decode(const std::vector<int32_t>& ids) const;

@@ -230,7 +230,8 @@ class CliTest(unittest.TestCase):
 
     def test_wrong_flags(self):
         self.expect_failure(run("generate"), EXIT_USAGE)
-        self.expect_failure(run("nonsense"), EXIT_USAGE)
+        self.expect_failure(run("nonsense"), EXIT_USAGE, '"nonsense" is no command')
+        self.expect_failure(run("quantise"), EXIT_USAGE, 'did you mean "quantize"')
         self.expect_failure(run("generate", self.dense, "--prompt", "x", "--temperature", "-1"), EXIT_USAGE)
         self.expect_failure(run("generate", self.dense, "--prompt", "x", "--temperature", "nan"), EXIT_USAGE)
         self.expect_failure(run("generate", self.dense, "--prompt", "x", "--top-p", "2"), EXIT_USAGE)

@@ -16,7 +16,8 @@
 //     y = fma(beta, s, y), s = chain of T[15] over the group as in lut4_f32    no beta: left out
 //   y = y + bias
 // with T[c] = ((±x0 ± x1) ± x2) ± x3 and T8[c] = rint(T[c] * (127 / largest)), all in fp32. A group
-// with an input that is not finite has scales NaN: the output is NaN, never a wrong number.
+// with an input that is not finite has scales NaN: the output is NaN, never a wrong number; where
+// finite inputs overflow a table, it is infinite or NaN.
 // Implementations agree bit for bit, on any processor, and rows do not depend on each other.
 #pragma once
 
