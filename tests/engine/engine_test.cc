@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstring>
 #include <filesystem>
+#include <chrono>
 #include <future>
 #include <random>
 #include <thread>
@@ -75,11 +76,16 @@ class EngineTest : public ::testing::Test {
     auto sink = std::make_shared<RecordingSink>();
     return {engine.Submit(request, sink).value(), sink};
   }
-  // A request that holds the engine thread at its first token.
-  static Submitted SubmitGated(Engine& engine, const Request& request, Gate& gate) {
+  // A request that holds the engine thread at its first token, and for a moment at each later one.
+  static Submitted SubmitGated(Engine& engine, const Request& request, Gate& gate,
+                               std::chrono::milliseconds moment = {}) {
     auto sink = std::make_shared<RecordingSink>();
-    sink->before_token = [&gate, first = true]() mutable {
-      if (std::exchange(first, false)) gate.Wait();
+    sink->before_token = [&gate, moment, first = true]() mutable {
+      if (std::exchange(first, false)) {
+        gate.Wait();
+      } else {
+        std::this_thread::sleep_for(moment);
+      }
     };
     Submitted submitted{engine.Submit(request, sink).value(), sink};
     gate.WaitUntilReached();
@@ -212,7 +218,9 @@ TEST_F(EngineTest, ADeadlineInThePastNeverComputes) {
 TEST_F(EngineTest, DrainRefusesNewWaitsAndThenCancels) {
   const auto engine = Create();
   Gate gate;
-  const Submitted running = SubmitGated(*engine, MakeRequest(100), gate);
+  // The drain is visible before it asks to cancel: 2 s of tokens are left for that.
+  const Submitted running =
+      SubmitGated(*engine, MakeRequest(100), gate, std::chrono::milliseconds(20));
   const Submitted waiting = Submit(*engine, MakeRequest(100));
   auto drained = std::async(std::launch::async, [&] { return engine->Drain(Clock::now()); });
   while (engine->Submit(MakeRequest(1), std::make_shared<RecordingSink>()).status().code() !=
@@ -221,8 +229,7 @@ TEST_F(EngineTest, DrainRefusesNewWaitsAndThenCancels) {
   }
   gate.Open();
   const int64_t num_cancelled = drained.get();
-  EXPECT_GE(num_cancelled,
-            1);  // the gate may open before the drain asks to cancel; a step takes microseconds
+  EXPECT_GE(num_cancelled, 2);
   for (const Submitted& one : {running, waiting}) {
     ASSERT_EQ(one.sink->num_finishes(), 1);
     if (one.sink->finish()->reason == FinishReason::kCancelled) {
