@@ -5,9 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
-#include <chrono>
 #include <future>
 #include <random>
 #include <thread>
