@@ -16,7 +16,11 @@ if(BITDIAL_SERVER)
   find_package(PkgConfig REQUIRED)
   pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 
-  set(BITDIAL_DEPS_DIR ${CMAKE_SOURCE_DIR}/deps CACHE PATH "Where scripts/install_deps.sh put SentencePiece")
+  set(default_deps_dir ${CMAKE_SOURCE_DIR}/deps)
+  if(DEFINED ENV{BITDIAL_DEPS_DIR})
+    set(default_deps_dir $ENV{BITDIAL_DEPS_DIR})
+  endif()
+  set(BITDIAL_DEPS_DIR ${default_deps_dir} CACHE PATH "Where scripts/install_deps.sh put SentencePiece")
   find_library(SENTENCEPIECE_LIBRARY libsentencepiece.a PATHS ${BITDIAL_DEPS_DIR}/sentencepiece/lib NO_DEFAULT_PATH)
   find_path(SENTENCEPIECE_INCLUDE_DIR sentencepiece_processor.h
             PATHS ${BITDIAL_DEPS_DIR}/sentencepiece/include NO_DEFAULT_PATH)

@@ -13,7 +13,7 @@
 # Exit codes: 0 done; 1 something is missing and could not be installed; 2 usage.
 set -euo pipefail
 
-readonly ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+readonly ROOT="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
 readonly DEPS="${BITDIAL_DEPS_DIR:-$ROOT/deps}"
 
 readonly PACKAGES=(

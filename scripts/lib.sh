@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What quickstart.sh and test.sh share. Sourced, not run.
 
-ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+ROOT="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
 LOGS="$ROOT/build/logs"
 readonly ROOT LOGS
 

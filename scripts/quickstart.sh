@@ -6,7 +6,7 @@
 #
 #   --model PATH    use this model instead of downloading one
 #   --ask TEXT      the question                          (default: What is the capital of France?)
-#   --bits "B B"    the bits to ask it at                 (default: "4 3")
+#   --bits "B B"    the bits to ask it at, each 1 to 8    (default: "4 3")
 #   --keep          leave the server running and say how to stop it
 #   -h, --help      this text
 #
@@ -18,7 +18,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 MODEL='' QUESTION='What is the capital of France?' BITS='4 3' KEEP=no
-QUANTIZE_FLAGS=() SERVER_PID='' ADDRESS='' BITDIAL="$ROOT/build/release/bitdial"
+QUANTIZE_FLAGS=() CHAT=() SERVER_PID='' ADDRESS='' BITDIAL="$ROOT/build/release/bitdial"
 
 parse_arguments() {
   while (($#)); do
@@ -59,8 +59,22 @@ get_model() {
   say "SmolLM2-135M-Instruct, GGUF Q4_1, $(du -hL --apparent-size "$MODEL" | cut -f1)"
 }
 
-# Which model a quantized folder came from; a changed one is quantized again.
-source_stamp() { printf '%s %s\n' "$1" "$(stat -L -c '%s %Y' "$1")"; }
+# What a quantized folder was made from: path, flags, and size and time of every file. When one of them changes, it is
+# quantized again.
+source_stamp() {
+  printf '%s %s\n' "$1" "${*:2}"
+  find -L "$1" -type f -printf '%P %s %T@\n' | sort
+}
+
+# "2-4", or as much wider as the bits that are asked for need.
+bit_range() {
+  local bits low=2 high=4
+  for bits in $BITS; do
+    ((bits >= low)) || low=$bits
+    ((bits <= high)) || high=$bits
+  done
+  echo "$low-$high"
+}
 
 # Sets MODEL to the quantized folder.
 quantize() {
@@ -70,9 +84,12 @@ quantize() {
   fi
   local name out stamp
   name="$(basename "$MODEL" .gguf)"
+  # Two models of one name lie apart; the quick start's own has a path that people can remember.
+  if [[ "$MODEL" != "$ROOT/models/$SMOL_GGUF" ]]; then name+="-$(sha256sum <<<"$MODEL" | cut -c1-8)"; fi
   out="$ROOT/models/${name%.Q4_1}-bitdial"
   stamp="$out.source"
-  if [[ -d "$out" && -f "$stamp" && "$(cat "$stamp")" == "$(source_stamp "$MODEL")" ]]; then
+  QUANTIZE_FLAGS+=(--bits "$(bit_range)")
+  if [[ -d "$out" && -f "$stamp" && "$(cat "$stamp")" == "$(source_stamp "$MODEL" "${QUANTIZE_FLAGS[@]}")" ]]; then
     say "done before: $out (remove the folder to quantize again)"
   else
     if [[ -d "$out" ]]; then
@@ -82,7 +99,7 @@ quantize() {
     fi
     mkdir -p "$ROOT/models"
     "$BITDIAL" quantize "$MODEL" -o "$out" "${QUANTIZE_FLAGS[@]}" || die "bitdial quantize failed"
-    source_stamp "$MODEL" >"$stamp"
+    source_stamp "$MODEL" "${QUANTIZE_FLAGS[@]}" >"$stamp"
   fi
   MODEL="$out"
 }
@@ -129,9 +146,19 @@ stop_server() {
   ((code == 0)) || say "the server ended with exit code $code; see $LOGS/serve.log"
 }
 
+# Sets CHAT: the question goes as a chat where the model has a template, else as plain text to go on with.
+look_for_chat() {
+  "$BITDIAL" client --server "$ADDRESS" --model-info --json >"$LOGS/model.json" || die "the server does not describe its model"
+  if grep -q '"chat_template":"none"' "$LOGS/model.json"; then
+    say "the model has no chat template: it goes on with the text"
+  else
+    CHAT=(--chat)
+  fi
+}
+
 ask() {
   local bits="$1" answer="$LOGS/answer-$1.json"
-  "$BITDIAL" client --server "$ADDRESS" --chat --prompt="$QUESTION" --bits "$bits" --temperature 0 --max-tokens 64 \
+  "$BITDIAL" client --server "$ADDRESS" "${CHAT[@]}" --prompt="$QUESTION" --bits "$bits" --temperature 0 --max-tokens 64 \
       --json >"$answer" || die "no answer at $bits bits"
   python3 - "$answer" "$bits" <<'PYTHON'
 import json, sys
@@ -149,10 +176,10 @@ whats_next() {
   heading "Next"
   if [[ $KEEP == yes ]]; then
     say "The server runs on $ADDRESS (process $SERVER_PID, log $LOGS/serve.log). Stop it with: kill $SERVER_PID"
-    say "$bitdial client --server $ADDRESS --chat --prompt \"Tell me a story\" --bits 3"
+    say "$bitdial client --server $ADDRESS${CHAT[*]:+ ${CHAT[*]}} --prompt \"Tell me a story\" --bits 3"
   else
     say "$bitdial serve $model"
-    say "$bitdial client --chat --prompt \"Tell me a story\" --bits 3       (in a second terminal)"
+    say "$bitdial client${CHAT[*]:+ ${CHAT[*]}} --prompt \"Tell me a story\" --bits 3       (in a second terminal)"
   fi
   say "$bitdial generate $model --prompt \"Once upon a time\" --bits 2    (no server)"
   say "$bitdial --help"
@@ -184,6 +211,7 @@ main() {
   start_server
 
   heading "6/6 Ask: $QUESTION"
+  look_for_chat
   local bits
   for bits in $BITS; do ask "$bits"; done
   printf '\n'

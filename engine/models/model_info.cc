@@ -10,33 +10,32 @@ namespace {
 // of attention.
 constexpr int32_t kBlockTokens = 32;
 
-// A request may ask for the bits that every linear with a choice offers; linears kept at one fixed
-// set follow any.
-std::vector<int> OfferedBits(const std::vector<const Linear*>& linears,
-                             const quant::QuantizationInfo* info) {
-  const int min_bits = info == nullptr ? 1 : info->min_bits;
-  const int max_bits = info == nullptr ? 8 : info->max_bits;
-  std::vector<int> dialled, fixed;
+// The bits that a request may ask for: those that every linear with a choice has a set for. Where
+// no bits are common to all, those that some have: a linear without a set takes its nearest
+// (BcqWeight::ScalesFor), as linears kept at one fixed set always do.
+std::vector<int> OfferedBits(const std::vector<const Linear*>& linears) {
+  std::vector<int> common, some, fixed;
   for (int bits = 1; bits <= 8; ++bits) {
-    bool some_dial = false, all_dials_offer = true, some_fixed_offers = false;
+    int num_dialled = 0, num_offering = 0;
+    bool is_fixed_set = false;
     for (const Linear* linear : linears) {
       const std::vector<kernels::BcqScales>& sets = linear->weight().bcq.scales;
       const bool offers =
           std::any_of(sets.begin(), sets.end(), [&](const auto& set) { return set.bits == bits; });
       if (sets.size() > 1) {
-        some_dial = true;
-        all_dials_offer &= offers;
+        ++num_dialled;
+        num_offering += offers ? 1 : 0;
       } else {
-        some_fixed_offers |= offers;
+        is_fixed_set |= offers;
       }
     }
-    if (some_dial && all_dials_offer && bits >= min_bits && bits <= max_bits)
-      dialled.push_back(bits);
-    // Overrides may have left every linear outside of the range that was asked for.
-    if (!some_dial && some_fixed_offers) fixed.push_back(bits);
+    if (num_offering > 0) some.push_back(bits);
+    if (num_offering > 0 && num_offering == num_dialled) common.push_back(bits);
+    if (is_fixed_set) fixed.push_back(bits);
   }
-  if (!dialled.empty()) return dialled;
-  if (!fixed.empty()) return fixed;
+  for (const std::vector<int>* offered : {&common, &some, &fixed}) {
+    if (!offered->empty()) return *offered;
+  }
   return {0};  // no planes in the decoder layers: a dense model
 }
 
@@ -67,7 +66,7 @@ ModelInfo MakeModelInfo(const DecoderShape& shape, const std::vector<const Linea
   info.num_layers = shape.num_layers;
   info.hidden_size = shape.hidden_size;
   info.num_parameters = loader.totals().num_parameters;
-  info.bits = OfferedBits(layer_linears, loader.checkpoint().quantization());
+  info.bits = OfferedBits(layer_linears);
   info.default_bits = info.bits.back();
   info.eos_ids = shape.eos_ids;
   for (int32_t id : options.extra_eos_ids) {

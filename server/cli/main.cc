@@ -21,7 +21,7 @@ bool NamesCommand(const CLI::App& app, const char* word) {
     if (command->get_name() == word) return true;
     names.push_back(command->get_name());
   }
-  std::fprintf(stderr, "bitdial: \"%s\" is no command%s; see bitdial --help\n", word,
+  std::fprintf(stderr, "bitdial: \"%s\" is no command, see bitdial --help%s\n", word,
                bitdial::DidYouMean(word, names).c_str());
   return false;
 }

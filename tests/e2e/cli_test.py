@@ -155,11 +155,16 @@ class CliTest(unittest.TestCase):
                      "--samples", "1", "--threads", "1", "--json")
         self.assertEqual(result.returncode, 0, result.stderr)
 
-    def test_linears_at_bits_outside_the_range_are_offered(self):
-        out = self.folder / "all8"
-        made = run("quantize", self.dense, "-o", out, "--bits", "2-4", "--tensor", "model.layers.*=8")
-        self.assertEqual(made.returncode, 0, made.stderr)
-        self.assertEqual(self.generate_json(out)["bits"], 8)
+    def test_what_the_linears_hold_is_offered(self):
+        for name, bits, override, offered in [("all8", "2-4", "model.layers.*=8", 8),
+                                              ("above", "2-4", "model.layers.*=5-6", 6),
+                                              ("apart", "2-3", "*.v_proj.weight=5-6", 6)]:
+            out = self.folder / name
+            made = run("quantize", self.dense, "-o", out, "--bits", bits, "--tensor", override)
+            self.assertEqual(made.returncode, 0, made.stderr)
+            self.assertEqual(self.generate_json(out)["bits"], offered, name)
+            self.assertEqual(self.generate_json(out, "--bits", offered - 1 if name != "all8" else 8)["bits"],
+                             offered - 1 if name != "all8" else 8)
 
     def test_seed_decides_sampling(self):
         hot = ["--temperature", "5", "--ignore-eos"]

@@ -14,6 +14,11 @@ SOURCE = pathlib.Path(__file__).resolve().parents[2]
 CONTEXT = 32768
 START_TIMEOUT_S = 120
 
+# What a user's shell has set of the server's configuration would change what the tests expect.
+for name in [name for name in os.environ if name.startswith("BITDIAL_")]:
+    if name not in ("BITDIAL_FORCE_BACKEND", "BITDIAL_PYTHON", "BITDIAL_SHARED_DATA", "BITDIAL_SMOLLM2"):
+        del os.environ[name]
+
 
 def run(*command, timeout=120, **keywords):
     return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=timeout, **keywords)
