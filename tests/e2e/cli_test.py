@@ -214,6 +214,14 @@ class CliTest(unittest.TestCase):
                      "--samples", "1", "--json")
         self.assertEqual(result.returncode, 0, result.stderr)
 
+    def test_bench_engine_takes_a_model_or_a_shape(self):
+        for arguments, words in [([], "a MODEL or --shape"), ([self.quantized, "--shape", "llama-1.1b"], "one of them"),
+                                 (["--shape", "llama-9b"], "there are: llama-1.1b"),
+                                 (["--shape", "llama-8b:33"], "layers from 1 to 32"),
+                                 (["--shape", "llama-1.1b", "--shape-bits", "4-2"], "the smaller comes first")]:
+            with self.subTest(arguments):
+                self.expect_failure(run("bench", "engine", *arguments), EXIT_USAGE, words)
+
     def test_quantize_json_report(self):
         out = self.folder / "reported"
         result = run("quantize", self.dense, "-o", out, "--bits", "3", "--method", "bcq", "--json")
