@@ -1,15 +1,17 @@
 // bitdial bench linear: one BCQ linear against the read bandwidth of the same run.
 //
-// Weights rotate over at least 128 MB so that no call finds its weights in a cache; every kernel
-// sample is followed by a read pass over the same number of bytes, so that a noisy neighbour slows
+// Weights rotate over 1 GiB or twice the last cache, so that no call finds its weights in a cache;
+// every kernel sample is followed by a read pass over as many bytes, so that a noisy neighbour slows
 // both.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "kernels/backends/cpu/read_pass.h"
 #include "kernels/formats/bcq/prepare.h"
 #include "kernels/kernel_table.h"
 #include "server/cli/bench_command.h"
@@ -68,21 +70,24 @@ absl::StatusOr<BcqWeight> RandomWeight(int64_t out, int64_t in, int bits, int64_
   return kernels::PrepareBcq(canonical, pool);
 }
 
-// Seconds to read every byte of `buffer` once with the pool.
-double TimeReadPass(const Buffer& buffer, size_t num_bytes, ThreadPool& pool) {
-  const uint64_t* data = buffer.As<uint64_t>();
-  const int64_t num_words =
-      static_cast<int64_t>(std::min(num_bytes, buffer.num_bytes()) / sizeof(uint64_t));
-  const int64_t num_tasks = pool.num_threads();
-  std::vector<uint64_t> sums(static_cast<size_t>(num_tasks));
+// Bytes that the weights rotate over, and that a read pass covers: more than any cache holds, within
+// what a machine can spare.
+size_t RotationBytes() {
+  constexpr size_t kMin = size_t{1} << 30, kMax = size_t{4} << 30;
+  const long l3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
+  return std::clamp(l3 > 0 ? 2 * static_cast<size_t>(l3) : 0, kMin, kMax);
+}
+
+// Seconds to read every byte of `buffer` once, each thread one stream.
+double TimeReadPass(const Buffer& buffer, ThreadPool& pool) {
+  const kernels::ReadPassFn read = kernels::WidestReadPass();
+  const auto num_tasks = static_cast<size_t>(pool.num_threads());
+  const size_t part = buffer.num_bytes() / num_tasks / 256 * 256;
+  std::vector<uint64_t> sums(num_tasks);
   const auto start = std::chrono::steady_clock::now();
-  pool.ParallelFor(num_tasks, [&](int64_t task) {
-    uint64_t lanes[16] = {};
-    for (int64_t i = num_words * task / num_tasks; i + 16 <= num_words * (task + 1) / num_tasks;
-         i += 16) {
-      for (int64_t lane = 0; lane < 16; ++lane) lanes[lane] ^= data[i + lane];
-    }
-    for (uint64_t lane : lanes) sums[static_cast<size_t>(task)] ^= lane;
+  pool.ParallelFor(pool.num_threads(), [&](int64_t task) {
+    const auto i = static_cast<size_t>(task);
+    sums[i] = read(buffer.As<std::byte>() + i * part, part);
   });
   const double seconds = SecondsSince(start);
   asm volatile("" : : "r"(sums.data()) : "memory");  // the reads must not be optimised away
@@ -105,7 +110,7 @@ absl::StatusOr<LinearResult> MeasureOne(const LinearOptions& options, int64_t ou
   const int64_t weight_bytes = in * out * bits / 8 + in / options.group_size * (bits + 1) * out * 2;
   constexpr int64_t kMaxCopies = 1024;  // small shapes stay in a cache whatever we do
   const int64_t num_copies =
-      std::clamp<int64_t>((int64_t{128} << 20) / weight_bytes + 1, 2, kMaxCopies);
+      std::clamp<int64_t>(static_cast<int64_t>(RotationBytes()) / weight_bytes + 1, 2, kMaxCopies);
   std::mt19937_64 random(1);
   std::vector<BcqWeight> weights;
   for (int64_t i = 0; i < num_copies; ++i) {
@@ -113,9 +118,8 @@ absl::StatusOr<LinearResult> MeasureOne(const LinearOptions& options, int64_t ou
                              RandomWeight(out, in, bits, options.group_size, random, pool));
     weights.push_back(std::move(weight));
   }
-  // A read pass of the kernel's own total is too short to time well; 1 GiB is not.
   BITDIAL_ASSIGN_OR_RETURN(const Buffer read_buffer,
-                           Buffer::Allocate(Device::kCpu, size_t{1} << 30));
+                           Buffer::Allocate(Device::kCpu, RotationBytes()));
   std::fill_n(read_buffer.As<uint64_t>(), read_buffer.num_bytes() / 8, 1);
 
   std::vector<float> x(static_cast<size_t>(rows * in)), y(static_cast<size_t>(rows * out));
@@ -136,7 +140,7 @@ absl::StatusOr<LinearResult> MeasureOne(const LinearOptions& options, int64_t ou
     for (int64_t i = 0; i < num_copies; ++i) run(i);
     us.push_back(1e6 * SecondsSince(start) / static_cast<double>(num_copies));
     read_gb_per_s.push_back(static_cast<double>(read_buffer.num_bytes()) / 1e9 /
-                            TimeReadPass(read_buffer, read_buffer.num_bytes(), pool));
+                            TimeReadPass(read_buffer, pool));
   }
   LinearResult result{.bits = bits, .rows = rows, .kernel = row->name, .us = MakeSpread(us)};
   result.gb_per_s = static_cast<double>(weight_bytes) / 1e3 / result.us.median;
