@@ -1,5 +1,7 @@
 #include "engine/layers/linear.h"
 
+#include "kernels/formats/bcq/concatenate.h"
+
 namespace bitdial::engine {
 
 using kernels::KernelKey;
@@ -29,6 +31,28 @@ absl::StatusOr<Linear> Linear::Over(WeightLoader& loader, std::shared_ptr<const 
   return linear;
 }
 
+absl::StatusOr<std::optional<Linear>> Linear::Fuse(WeightLoader& loader,
+                                                   std::span<const Linear> linears) {
+  std::vector<const kernels::BcqWeight*> parts;
+  auto whole = std::make_shared<Weight>();
+  std::vector<float> bias;
+  for (const Linear& linear : linears) {
+    if (linear.weight().format != WeightFormat::kBcq) return std::nullopt;
+    if (linear.bias_.empty() != linears[0].bias_.empty()) return std::nullopt;
+    parts.push_back(&linear.weight().bcq);
+    whole->name += (whole->name.empty() ? "" : "|") + linear.weight().name;
+    whole->out_features += linear.weight().out_features;
+    bias.insert(bias.end(), linear.bias_.begin(), linear.bias_.end());
+  }
+  if (!kernels::CanConcatenate(parts)) return std::nullopt;
+  whole->format = WeightFormat::kBcq;
+  whole->in_features = linears[0].weight().in_features;
+  BITDIAL_ASSIGN_OR_RETURN(whole->bcq, kernels::Concatenate(parts));
+  BITDIAL_ASSIGN_OR_RETURN(Linear linear, Over(loader, std::move(whole)));
+  linear.bias_ = std::move(bias);
+  return linear;
+}
+
 void Linear::Forward(Matrix<const float> x, Matrix<float> y, const RowGroup& rows,
                      StepContext& step) const {
   const auto run = [&](kernels::LinearFn kernel, int64_t begin, int64_t count) {
@@ -44,6 +68,42 @@ void Linear::Forward(Matrix<const float> x, Matrix<float> y, const RowGroup& row
   };
   run(prompt_, 0, rows.num_prompt_rows);
   run(decode_, rows.num_prompt_rows, rows.num_decode_rows());
+}
+
+absl::StatusOr<FusedLinear> FusedLinear::Load(WeightLoader& loader, const std::string& prefix,
+                                              std::span<const Part> parts, int64_t in_features,
+                                              bool has_bias) {
+  FusedLinear fused;
+  for (const Part& part : parts) {
+    BITDIAL_ASSIGN_OR_RETURN(Linear linear, Linear::Load(loader, prefix + part.name,
+                                                         part.out_features, in_features, has_bias));
+    fused.linears_.push_back(std::move(linear));
+  }
+  BITDIAL_ASSIGN_OR_RETURN(std::optional<Linear> whole, Linear::Fuse(loader, fused.linears_));
+  if (whole.has_value()) {
+    fused.linears_.clear();
+    fused.linears_.push_back(*std::move(whole));
+  }
+  return fused;
+}
+
+void FusedLinear::Forward(Matrix<const float> x, Matrix<float> y, const RowGroup& rows,
+                          StepContext& step) const {
+  int64_t begin = 0;
+  for (const Linear& linear : linears_) {
+    const int64_t count = linear.weight().out_features;
+    linear.Forward(x, y.Cols(begin, count), rows, step);
+    begin += count;
+  }
+}
+
+std::vector<const Linear*> AllLinears(std::initializer_list<const FusedLinear*> fused,
+                                      std::initializer_list<const Linear*> single) {
+  std::vector<const Linear*> all(single);
+  for (const FusedLinear* several : fused) {
+    for (const Linear& linear : several->linears()) all.push_back(&linear);
+  }
+  return all;
 }
 
 absl::StatusOr<Embedding> Embedding::Load(WeightLoader& loader, const std::string& prefix,

@@ -1,7 +1,10 @@
 // A linear, an embedding: a weight and the kernel rows that run it.
 #pragma once
 
+#include <initializer_list>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,6 +24,11 @@ class Linear {
   // A linear over a weight that is already there: the head of a model with tied embeddings.
   static absl::StatusOr<Linear> Over(WeightLoader& loader, std::shared_ptr<const Weight> weight);
 
+  // The linears one after the other as one; nullopt where their weights do not allow it.
+  // Errors  those of Over.
+  static absl::StatusOr<std::optional<Linear>> Fuse(WeightLoader& loader,
+                                                    std::span<const Linear> linears);
+
   // Shapes  x [rows.num_rows, in_features], y [rows.num_rows, out_features]
   void Forward(Matrix<const float> x, Matrix<float> y, const RowGroup& rows,
                StepContext& step) const;
@@ -33,6 +41,33 @@ class Linear {
   kernels::LinearFn prompt_ = nullptr;
   kernels::LinearFn decode_ = nullptr;
 };
+
+// Linears of the same input whose outputs lie side by side: q|k|v, gate|up. One kernel call where
+// their weights have one form (kernels/formats/bcq/concatenate.h), else one each; the same values
+// either way.
+class FusedLinear {
+ public:
+  struct Part {
+    const char* name;  // behind the prefix: "self_attn.q_proj"
+    int64_t out_features;
+  };
+  static absl::StatusOr<FusedLinear> Load(WeightLoader& loader, const std::string& prefix,
+                                          std::span<const Part> parts, int64_t in_features,
+                                          bool has_bias);
+
+  // Shapes  x [rows.num_rows, in_features], y [rows.num_rows, sum of out_features]
+  void Forward(Matrix<const float> x, Matrix<float> y, const RowGroup& rows,
+               StepContext& step) const;
+
+  const std::vector<Linear>& linears() const { return linears_; }
+
+ private:
+  std::vector<Linear> linears_;  // one when fused
+};
+
+// Every linear of a layer, each once.
+std::vector<const Linear*> AllLinears(std::initializer_list<const FusedLinear*> fused,
+                                      std::initializer_list<const Linear*> single);
 
 // out[t] = W[token_ids[t]]
 class Embedding {

@@ -25,6 +25,8 @@ struct Matrix {
   BITDIAL_INLINE T* Row(int64_t row) const { return data + row * stride; }
   // Rows [begin, begin + count).
   BITDIAL_INLINE Matrix Rows(int64_t begin, int64_t count) const { return {Row(begin), count, cols, stride}; }
+  // Columns [begin, begin + count).
+  BITDIAL_INLINE Matrix Cols(int64_t begin, int64_t count) const { return {data + begin, rows, count, stride}; }
   BITDIAL_INLINE operator Matrix<const T>() const
     requires(!std::is_const_v<T>)
   {

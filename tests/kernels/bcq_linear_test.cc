@@ -458,7 +458,9 @@ struct Tables {
     args.group_size = group_size;
     args.num_rows = kRows;
     args.table_bytes = table_bytes;
-    build(x.data(), 1, args, buffer.data(), sums);
+    for (int64_t group = 0; group < kGroups; ++group) {
+      build(x.data() + group * group_size, 1, group, args, buffer.data(), sums);
+    }
   }
   const std::byte* Of(int64_t group) const { return buffer.data() + args.TableOffset(group, 1); }
   float Sum(int64_t group) const { return sums[group * kRows + 1]; }

@@ -53,15 +53,14 @@ void LlamaModel::Attention(const LlamaLayer& layer, Matrix<float> hidden, const 
   const int64_t num_tokens = batch.num_tokens();
   const int64_t q_size = c.num_heads * c.head_dim, kv_size = c.num_kv_heads * c.head_dim;
   Matrix<float> x = step.workspace.Take(num_tokens, c.hidden_size);
-  Matrix<float> q = step.workspace.Take(num_tokens, q_size);
-  Matrix<float> k = step.workspace.Take(num_tokens, kv_size);
-  Matrix<float> v = step.workspace.Take(num_tokens, kv_size);
+  Matrix<float> qkv = step.workspace.Take(num_tokens, q_size + 2 * kv_size);
+  Matrix<float> q = qkv.Cols(0, q_size);
+  Matrix<float> k = qkv.Cols(q_size, kv_size);
+  Matrix<float> v = qkv.Cols(q_size + kv_size, kv_size);
   Matrix<float> mixed = step.workspace.Take(num_tokens, q_size);
 
   Norm(layer.attention_norm, hidden, x, step);
-  layer.q.Forward(x, q, batch.rows(), step);
-  layer.k.Forward(x, k, batch.rows(), step);
-  layer.v.Forward(x, v, batch.rows(), step);
+  layer.qkv.Forward(x, qkv, batch.rows(), step);
   Rotate(q, c.num_heads, batch, step);
   Rotate(k, c.num_kv_heads, batch, step);
   kernels_.kv_append({.k = k,
@@ -87,12 +86,12 @@ void LlamaModel::Mlp(const LlamaLayer& layer, Matrix<float> hidden, const Batch&
   Workspace::Scope scope(step.workspace);
   const int64_t num_tokens = batch.num_tokens();
   Matrix<float> x = step.workspace.Take(num_tokens, config_.hidden_size);
-  Matrix<float> gate = step.workspace.Take(num_tokens, config_.intermediate_size);
-  Matrix<float> up = step.workspace.Take(num_tokens, config_.intermediate_size);
+  Matrix<float> gate_up = step.workspace.Take(num_tokens, 2 * config_.intermediate_size);
+  Matrix<float> gate = gate_up.Cols(0, config_.intermediate_size);
+  Matrix<float> up = gate_up.Cols(config_.intermediate_size, config_.intermediate_size);
 
   Norm(layer.mlp_norm, hidden, x, step);
-  layer.gate.Forward(x, gate, batch.rows(), step);
-  layer.up.Forward(x, up, batch.rows(), step);
+  layer.gate_up.Forward(x, gate_up, batch.rows(), step);
   kernels_.silu_mul({.gate = gate, .up = up, .out = gate}, step.stream);
   layer.down.Forward(gate, x, batch.rows(), step);
   kernels_.add({.x = x, .out = hidden}, step.stream);
@@ -132,9 +131,9 @@ void LlamaModel::Rotate(Matrix<float> x, int64_t num_heads, const Batch& batch,
 int64_t LlamaModel::WorkspaceFloats(int64_t max_tokens, int64_t max_logits_rows) const {
   const LlamaConfig& c = config_;
   const auto matrix = [&](int64_t cols) { return Workspace::FloatsFor(max_tokens, cols); };
-  const int64_t attention = matrix(c.hidden_size) + 2 * matrix(c.num_heads * c.head_dim) +
-                            2 * matrix(c.num_kv_heads * c.head_dim);
-  const int64_t mlp = matrix(c.hidden_size) + 2 * matrix(c.intermediate_size);
+  const int64_t q_size = c.num_heads * c.head_dim, kv_size = c.num_kv_heads * c.head_dim;
+  const int64_t attention = matrix(c.hidden_size) + matrix(q_size + 2 * kv_size) + matrix(q_size);
+  const int64_t mlp = matrix(c.hidden_size) + matrix(2 * c.intermediate_size);
   const int64_t logits = Workspace::FloatsFor(max_logits_rows, c.vocab_size) +
                          Workspace::FloatsFor(max_logits_rows, c.hidden_size);
   return matrix(c.hidden_size) + std::max({attention, mlp, logits});

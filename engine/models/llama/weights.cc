@@ -15,19 +15,18 @@ absl::StatusOr<LlamaLayer> LoadLayer(WeightLoader& loader, const LlamaConfig& co
   LlamaLayer layer;
   BITDIAL_ASSIGN_OR_RETURN(layer.attention_norm,
                            loader.ReadVector(prefix + "input_layernorm.weight", hidden));
-  BITDIAL_ASSIGN_OR_RETURN(layer.q,
-                           linear("self_attn.q_proj", q_size, hidden, config.attention_bias));
-  BITDIAL_ASSIGN_OR_RETURN(layer.k,
-                           linear("self_attn.k_proj", kv_size, hidden, config.attention_bias));
-  BITDIAL_ASSIGN_OR_RETURN(layer.v,
-                           linear("self_attn.v_proj", kv_size, hidden, config.attention_bias));
+  const FusedLinear::Part qkv[] = {
+      {"self_attn.q_proj", q_size}, {"self_attn.k_proj", kv_size}, {"self_attn.v_proj", kv_size}};
+  BITDIAL_ASSIGN_OR_RETURN(
+      layer.qkv, FusedLinear::Load(loader, prefix, qkv, hidden, config.attention_bias));
   BITDIAL_ASSIGN_OR_RETURN(layer.o,
                            linear("self_attn.o_proj", hidden, q_size, config.attention_bias));
   BITDIAL_ASSIGN_OR_RETURN(layer.mlp_norm,
                            loader.ReadVector(prefix + "post_attention_layernorm.weight", hidden));
-  BITDIAL_ASSIGN_OR_RETURN(layer.gate,
-                           linear("mlp.gate_proj", intermediate, hidden, config.mlp_bias));
-  BITDIAL_ASSIGN_OR_RETURN(layer.up, linear("mlp.up_proj", intermediate, hidden, config.mlp_bias));
+  const FusedLinear::Part gate_up[] = {{"mlp.gate_proj", intermediate},
+                                       {"mlp.up_proj", intermediate}};
+  BITDIAL_ASSIGN_OR_RETURN(layer.gate_up,
+                           FusedLinear::Load(loader, prefix, gate_up, hidden, config.mlp_bias));
   BITDIAL_ASSIGN_OR_RETURN(layer.down,
                            linear("mlp.down_proj", hidden, intermediate, config.mlp_bias));
   return layer;

@@ -10,16 +10,13 @@ namespace bitdial::engine {
 
 struct LlamaLayer {
   std::vector<float> attention_norm;  // [hidden_size]
-  Linear q;                           // [num_heads * head_dim, hidden_size]
-  Linear k;                           // [num_kv_heads * head_dim, hidden_size]
-  Linear v;                           // [num_kv_heads * head_dim, hidden_size]
-  Linear o;                           // [hidden_size, num_heads * head_dim]
-  std::vector<float> mlp_norm;        // [hidden_size]
-  Linear gate;                        // [intermediate_size, hidden_size]
-  Linear up;                          // [intermediate_size, hidden_size]
-  Linear down;                        // [hidden_size, intermediate_size]
+  FusedLinear qkv;               // [(num_heads + 2 * num_kv_heads) * head_dim, hidden_size]
+  Linear o;                      // [hidden_size, num_heads * head_dim]
+  std::vector<float> mlp_norm;   // [hidden_size]
+  FusedLinear gate_up;           // [2 * intermediate_size, hidden_size]
+  Linear down;                   // [hidden_size, intermediate_size]
 
-  std::vector<const Linear*> linears() const { return {&q, &k, &v, &o, &gate, &up, &down}; }
+  std::vector<const Linear*> linears() const { return AllLinears({&qkv, &gate_up}, {&o, &down}); }
 };
 
 struct LlamaWeights {

@@ -66,16 +66,13 @@ void OptModel::Attention(const OptLayer& layer, Matrix<float> hidden, const Batc
   Workspace::Scope scope(step.workspace);
   const int64_t num_tokens = batch.num_tokens(), size = config_.hidden_size;
   Matrix<float> x = step.workspace.Take(num_tokens, size);
-  Matrix<float> q = step.workspace.Take(num_tokens, size);
-  Matrix<float> k = step.workspace.Take(num_tokens, size);
-  Matrix<float> v = step.workspace.Take(num_tokens, size);
+  Matrix<float> qkv = step.workspace.Take(num_tokens, 3 * size);
+  Matrix<float> q = qkv.Cols(0, size), k = qkv.Cols(size, size), v = qkv.Cols(2 * size, size);
   Matrix<float> mixed = step.workspace.Take(num_tokens, size);
 
   if (config_.norm_before) Norm(layer.attention_norm, hidden, x, step);
   const Matrix<const float> in = config_.norm_before ? x : hidden;
-  layer.q.Forward(in, q, batch.rows(), step);
-  layer.k.Forward(in, k, batch.rows(), step);
-  layer.v.Forward(in, v, batch.rows(), step);
+  layer.qkv.Forward(in, qkv, batch.rows(), step);
   kernels_.kv_append({.k = k,
                       .v = v,
                       .seq_idx = batch.seq_idx(),
@@ -151,7 +148,7 @@ int64_t OptModel::WorkspaceFloats(int64_t max_tokens, int64_t max_logits_rows) c
     return Workspace::FloatsFor(max_logits_rows, cols);
   };
   const int64_t embed = matrix(c.embed_size) + matrix(c.hidden_size);
-  const int64_t attention = 5 * matrix(c.hidden_size);
+  const int64_t attention = 2 * matrix(c.hidden_size) + matrix(3 * c.hidden_size);
   const int64_t mlp = matrix(c.hidden_size) + matrix(c.ffn_size);
   const int64_t logits =
       logits_matrix(c.vocab_size) + logits_matrix(c.hidden_size) + logits_matrix(c.embed_size);

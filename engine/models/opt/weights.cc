@@ -33,9 +33,10 @@ absl::StatusOr<OptLayer> LoadLayer(WeightLoader& loader, const OptConfig& config
   OptLayer layer;
   BITDIAL_ASSIGN_OR_RETURN(layer.attention_norm,
                            LoadNorm(loader, config, prefix + "self_attn_layer_norm"));
-  BITDIAL_ASSIGN_OR_RETURN(layer.q, linear("self_attn.q_proj", hidden, hidden));
-  BITDIAL_ASSIGN_OR_RETURN(layer.k, linear("self_attn.k_proj", hidden, hidden));
-  BITDIAL_ASSIGN_OR_RETURN(layer.v, linear("self_attn.v_proj", hidden, hidden));
+  const FusedLinear::Part qkv[] = {
+      {"self_attn.q_proj", hidden}, {"self_attn.k_proj", hidden}, {"self_attn.v_proj", hidden}};
+  BITDIAL_ASSIGN_OR_RETURN(layer.qkv,
+                           FusedLinear::Load(loader, prefix, qkv, hidden, config.has_bias));
   BITDIAL_ASSIGN_OR_RETURN(layer.out, linear("self_attn.out_proj", hidden, hidden));
   BITDIAL_ASSIGN_OR_RETURN(layer.mlp_norm, LoadNorm(loader, config, prefix + "final_layer_norm"));
   BITDIAL_ASSIGN_OR_RETURN(layer.fc1, linear("fc1", ffn, hidden));

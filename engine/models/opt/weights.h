@@ -18,15 +18,13 @@ struct OptNorm {
 
 struct OptLayer {
   OptNorm attention_norm;
-  Linear q;  // [hidden_size, hidden_size], and so are k, v, out
-  Linear k;
-  Linear v;
-  Linear out;
+  FusedLinear qkv;  // [3 * hidden_size, hidden_size]
+  Linear out;       // [hidden_size, hidden_size]
   OptNorm mlp_norm;
   Linear fc1;  // [ffn_size, hidden_size]
   Linear fc2;  // [hidden_size, ffn_size]
 
-  std::vector<const Linear*> linears() const { return {&q, &k, &v, &out, &fc1, &fc2}; }
+  std::vector<const Linear*> linears() const { return AllLinears({&qkv}, {&out, &fc1, &fc2}); }
 };
 
 struct OptWeights {

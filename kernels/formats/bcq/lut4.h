@@ -44,9 +44,9 @@ struct Lut4Args {
   }
 };
 
-// Builds the tables and group sums of row `row` from x [in_features].
-using Lut4BuildFn = void (*)(const float* x, int64_t row, const Lut4Args& args, std::byte* tables,
-                             float* group_sums) noexcept;
+// Builds the tables and the sum of row `row` in group `group` from x [group_size], the group's inputs.
+using Lut4BuildFn = void (*)(const float* x, int64_t row, int64_t group, const Lut4Args& args,
+                             std::byte* tables, float* group_sums) noexcept;
 
 // acc[r * acc_stride + lane] = y without bias, for the 64 outputs of a tile and every row. Returns
 // the bytes of codes read: each word of planes 0 .. max(bits)-1 counts once, a second row block
@@ -65,11 +65,11 @@ BITDIAL_INLINE int64_t Lut4TableBytes(int64_t group_size) {
   return group_size / kTableInputs * kTableEntries * static_cast<int64_t>(sizeof(float));
 }
 
-void Lut4BuildAvx2(const float* x, int64_t row, const Lut4Args& args, std::byte* tables,
-                   float* group_sums) noexcept;
+void Lut4BuildAvx2(const float* x, int64_t row, int64_t group, const Lut4Args& args,
+                   std::byte* tables, float* group_sums) noexcept;
 int64_t Lut4TileAvx2(const Lut4Args& args, int64_t tile, float* acc, int64_t acc_stride) noexcept;
-void Lut4BuildAvx512(const float* x, int64_t row, const Lut4Args& args, std::byte* tables,
-                     float* group_sums) noexcept;
+void Lut4BuildAvx512(const float* x, int64_t row, int64_t group, const Lut4Args& args,
+                     std::byte* tables, float* group_sums) noexcept;
 int64_t Lut4TileAvx512(const Lut4Args& args, int64_t tile, float* acc, int64_t acc_stride) noexcept;
 
 }  // namespace bitdial::kernels::bcq

@@ -81,18 +81,16 @@ struct Isa {
 
 }  // namespace
 
-void Lut4BuildAvx512(const float* x, int64_t row, const Lut4Args& args, std::byte* tables,
-                     float* group_sums) noexcept {
+void Lut4BuildAvx512(const float* x, int64_t row, int64_t group, const Lut4Args& args,
+                     std::byte* tables, float* group_sums) noexcept {
   const int64_t num_tables = args.group_size / kTableInputs;
-  for (int64_t group = 0; group < args.layout.num_groups; ++group) {
-    auto* out = reinterpret_cast<float*>(tables + args.TableOffset(group, row));
-    float sum = 0;
-    for (int64_t i = 0; i < num_tables; ++i, x += kTableInputs, out += kTableEntries) {
-      _mm512_store_ps(out, MakeTable(x));
-      sum += out[kTableEntries - 1];
-    }
-    group_sums[group * args.num_rows + row] = sum;
+  auto* out = reinterpret_cast<float*>(tables + args.TableOffset(group, row));
+  float sum = 0;
+  for (int64_t i = 0; i < num_tables; ++i, x += kTableInputs, out += kTableEntries) {
+    _mm512_store_ps(out, MakeTable(x));
+    sum += out[kTableEntries - 1];
   }
+  group_sums[group * args.num_rows + row] = sum;
 }
 
 int64_t Lut4TileAvx512(const Lut4Args& args, int64_t tile, float* acc,

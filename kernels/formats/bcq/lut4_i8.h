@@ -54,15 +54,15 @@ BITDIAL_INLINE int64_t Lut4I8TableBytes(int64_t group_size) {
 // A largest entry up to this counts as zero: 127 / largest would overflow.
 inline constexpr float kLut4I8Tiny = 1e-30f;
 
-void Lut4I8BuildRef(const float* x, int64_t row, const Lut4Args& args, std::byte* tables,
-                    float* group_sums) noexcept;
+void Lut4I8BuildRef(const float* x, int64_t row, int64_t group, const Lut4Args& args,
+                    std::byte* tables, float* group_sums) noexcept;
 int64_t Lut4I8TileRef(const Lut4Args& args, int64_t tile, float* acc, int64_t acc_stride) noexcept;
-void Lut4I8BuildAvx2(const float* x, int64_t row, const Lut4Args& args, std::byte* tables,
-                     float* group_sums) noexcept;
+void Lut4I8BuildAvx2(const float* x, int64_t row, int64_t group, const Lut4Args& args,
+                     std::byte* tables, float* group_sums) noexcept;
 int64_t Lut4I8TileAvx2(const Lut4Args& args, int64_t tile, float* acc, int64_t acc_stride) noexcept;
 // Needs AVX-512 VBMI and VNNI.
-void Lut4I8BuildAvx512(const float* x, int64_t row, const Lut4Args& args, std::byte* tables,
-                       float* group_sums) noexcept;
+void Lut4I8BuildAvx512(const float* x, int64_t row, int64_t group, const Lut4Args& args,
+                       std::byte* tables, float* group_sums) noexcept;
 int64_t Lut4I8TileAvx512(const Lut4Args& args, int64_t tile, float* acc,
                          int64_t acc_stride) noexcept;
 

@@ -138,39 +138,37 @@ __m128i RoundTable(const float* entries, __m256 inverse) {
 
 }  // namespace
 
-void Lut4I8BuildAvx2(const float* x, int64_t row, const Lut4Args& args, std::byte* tables,
-                     float* group_sums) noexcept {
+void Lut4I8BuildAvx2(const float* x, int64_t row, int64_t group, const Lut4Args& args,
+                     std::byte* tables, float* group_sums) noexcept {
   const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
   const int64_t span_tables = SpanInputs(args.group_size) / kTableInputs;
   const int64_t num_spans = args.group_size / SpanInputs(args.group_size);
-  for (int64_t group = 0; group < args.layout.num_groups; ++group) {
-    std::byte* out = tables + args.TableOffset(group, row);
-    auto* const scales = reinterpret_cast<float*>(out + Lut4I8ScaleOffset(args.group_size));
-    float sum = 0;
-    for (int64_t span = 0; span < num_spans; ++span) {
-      alignas(32) float entries[kMaxSpanInputs / kTableInputs][kTableEntries];
-      __m256 size = _mm256_setzero_ps();
-      for (int64_t i = 0; i < span_tables; ++i, x += kTableInputs) {
-        const __m256 upper = HalfTable(x, true);
-        _mm256_store_ps(entries[i], HalfTable(x, false));
-        _mm256_store_ps(entries[i] + 8, upper);
-        size = _mm256_max_ps(size, _mm256_and_ps(upper, magnitude));  // the lower half mirrors it
-        sum += entries[i][kTableEntries - 1];
-      }
-      const float largest = LargestLane(size);
-      const bool is_zero = !(largest > kLut4I8Tiny);
-      scales[span] = is_zero ? 0.0f : largest / 127.0f;
-      const __m256 inverse = _mm256_set1_ps(is_zero ? 0.0f : 127.0f / largest);
-      for (int64_t i = 0; i < span_tables; ++i) {
-        const int64_t t = i % kTablesPerBlock;
-        _mm_store_si128(reinterpret_cast<__m128i*>(out + (t % 2 * 4 + t / 2) * kTableEntries),
-                        RoundTable(entries[i], inverse));
-        if (t == kTablesPerBlock - 1) out += kI8BlockBytes;
-      }
+  std::byte* out = tables + args.TableOffset(group, row);
+  auto* const scales = reinterpret_cast<float*>(out + Lut4I8ScaleOffset(args.group_size));
+  float sum = 0;
+  for (int64_t span = 0; span < num_spans; ++span) {
+    alignas(32) float entries[kMaxSpanInputs / kTableInputs][kTableEntries];
+    __m256 size = _mm256_setzero_ps();
+    for (int64_t i = 0; i < span_tables; ++i, x += kTableInputs) {
+      const __m256 upper = HalfTable(x, true);
+      _mm256_store_ps(entries[i], HalfTable(x, false));
+      _mm256_store_ps(entries[i] + 8, upper);
+      size = _mm256_max_ps(size, _mm256_and_ps(upper, magnitude));  // the lower half mirrors it
+      sum += entries[i][kTableEntries - 1];
     }
-    group_sums[group * args.num_rows + row] = sum;
-    for (int64_t span = 0; span < num_spans; ++span) scales[span] += sum - sum;
+    const float largest = LargestLane(size);
+    const bool is_zero = !(largest > kLut4I8Tiny);
+    scales[span] = is_zero ? 0.0f : largest / 127.0f;
+    const __m256 inverse = _mm256_set1_ps(is_zero ? 0.0f : 127.0f / largest);
+    for (int64_t i = 0; i < span_tables; ++i) {
+      const int64_t t = i % kTablesPerBlock;
+      _mm_store_si128(reinterpret_cast<__m128i*>(out + (t % 2 * 4 + t / 2) * kTableEntries),
+                      RoundTable(entries[i], inverse));
+      if (t == kTablesPerBlock - 1) out += kI8BlockBytes;
+    }
   }
+  group_sums[group * args.num_rows + row] = sum;
+  for (int64_t span = 0; span < num_spans; ++span) scales[span] += sum - sum;
 }
 
 int64_t Lut4I8TileAvx2(const Lut4Args& args, int64_t tile, float* acc,

@@ -99,38 +99,36 @@ struct Isa {
 
 }  // namespace
 
-void Lut4I8BuildAvx512(const float* x, int64_t row, const Lut4Args& args, std::byte* tables,
-                       float* group_sums) noexcept {
+void Lut4I8BuildAvx512(const float* x, int64_t row, int64_t group, const Lut4Args& args,
+                       std::byte* tables, float* group_sums) noexcept {
   const int64_t span_tables = SpanInputs(args.group_size) / kTableInputs;
   const int64_t num_spans = args.group_size / SpanInputs(args.group_size);
-  for (int64_t group = 0; group < args.layout.num_groups; ++group) {
-    std::byte* out = tables + args.TableOffset(group, row);
-    auto* const scales = reinterpret_cast<float*>(out + Lut4I8ScaleOffset(args.group_size));
-    float sum = 0;
-    for (int64_t span = 0; span < num_spans; ++span) {
-      alignas(64) float entries[kMaxSpanInputs / kTableInputs][kTableEntries];
-      __m512 size = _mm512_setzero_ps();
-      for (int64_t i = 0; i < span_tables; ++i, x += kTableInputs) {
-        const __m512 table = MakeTable(x);
-        _mm512_store_ps(entries[i], table);
-        size = _mm512_max_ps(size, _mm512_abs_ps(table));
-        sum += entries[i][kTableEntries - 1];
-      }
-      const float largest = _mm512_reduce_max_ps(size);
-      const bool is_zero = !(largest > kLut4I8Tiny);
-      scales[span] = is_zero ? 0.0f : largest / 127.0f;
-      const __m512 inverse = _mm512_set1_ps(is_zero ? 0.0f : 127.0f / largest);
-      for (int64_t i = 0; i < span_tables; ++i) {
-        const int64_t t = i % kTablesPerBlock;
-        const __m512 scaled = _mm512_mul_ps(_mm512_load_ps(entries[i]), inverse);
-        _mm_store_si128(reinterpret_cast<__m128i*>(out + (t % 2 * 4 + t / 2) * kTableEntries),
-                        _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(scaled)));
-        if (t == kTablesPerBlock - 1) out += kI8BlockBytes;
-      }
+  std::byte* out = tables + args.TableOffset(group, row);
+  auto* const scales = reinterpret_cast<float*>(out + Lut4I8ScaleOffset(args.group_size));
+  float sum = 0;
+  for (int64_t span = 0; span < num_spans; ++span) {
+    alignas(64) float entries[kMaxSpanInputs / kTableInputs][kTableEntries];
+    __m512 size = _mm512_setzero_ps();
+    for (int64_t i = 0; i < span_tables; ++i, x += kTableInputs) {
+      const __m512 table = MakeTable(x);
+      _mm512_store_ps(entries[i], table);
+      size = _mm512_max_ps(size, _mm512_abs_ps(table));
+      sum += entries[i][kTableEntries - 1];
     }
-    group_sums[group * args.num_rows + row] = sum;
-    for (int64_t span = 0; span < num_spans; ++span) scales[span] += sum - sum;
+    const float largest = _mm512_reduce_max_ps(size);
+    const bool is_zero = !(largest > kLut4I8Tiny);
+    scales[span] = is_zero ? 0.0f : largest / 127.0f;
+    const __m512 inverse = _mm512_set1_ps(is_zero ? 0.0f : 127.0f / largest);
+    for (int64_t i = 0; i < span_tables; ++i) {
+      const int64_t t = i % kTablesPerBlock;
+      const __m512 scaled = _mm512_mul_ps(_mm512_load_ps(entries[i]), inverse);
+      _mm_store_si128(reinterpret_cast<__m128i*>(out + (t % 2 * 4 + t / 2) * kTableEntries),
+                      _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(scaled)));
+      if (t == kTablesPerBlock - 1) out += kI8BlockBytes;
+    }
   }
+  group_sums[group * args.num_rows + row] = sum;
+  for (int64_t span = 0; span < num_spans; ++span) scales[span] += sum - sum;
 }
 
 int64_t Lut4I8TileAvx512(const Lut4Args& args, int64_t tile, float* acc,

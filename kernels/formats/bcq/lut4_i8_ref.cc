@@ -70,32 +70,30 @@ struct Reference {
 
 }  // namespace
 
-void Lut4I8BuildRef(const float* x, int64_t row, const Lut4Args& args, std::byte* tables,
-                    float* group_sums) noexcept {
+void Lut4I8BuildRef(const float* x, int64_t row, int64_t group, const Lut4Args& args,
+                    std::byte* tables, float* group_sums) noexcept {
   const int64_t span_tables = SpanInputs(args.group_size) / kTableInputs;
-  for (int64_t group = 0; group < args.layout.num_groups; ++group, x += args.group_size) {
-    std::byte* const out = tables + args.TableOffset(group, row);
-    auto* const scales = reinterpret_cast<float*>(out + Lut4I8ScaleOffset(args.group_size));
-    float sum = 0;
-    for (int64_t i = 0; i < args.group_size / kTableInputs; ++i) {
-      sum += MakeTable(x + i * kTableInputs)[kTableEntries - 1];
+  std::byte* const out = tables + args.TableOffset(group, row);
+  auto* const scales = reinterpret_cast<float*>(out + Lut4I8ScaleOffset(args.group_size));
+  float sum = 0;
+  for (int64_t i = 0; i < args.group_size / kTableInputs; ++i) {
+    sum += MakeTable(x + i * kTableInputs)[kTableEntries - 1];
+  }
+  group_sums[group * args.num_rows + row] = sum;
+  for (int64_t first = 0; first < args.group_size / kTableInputs; first += span_tables) {
+    float largest = 0;
+    for (int64_t i = first; i < first + span_tables; ++i) {
+      for (float entry : MakeTable(x + i * kTableInputs)) {
+        largest = std::max(largest, std::abs(entry));
+      }
     }
-    group_sums[group * args.num_rows + row] = sum;
-    for (int64_t first = 0; first < args.group_size / kTableInputs; first += span_tables) {
-      float largest = 0;
-      for (int64_t i = first; i < first + span_tables; ++i) {
-        for (float entry : MakeTable(x + i * kTableInputs)) {
-          largest = std::max(largest, std::abs(entry));
-        }
-      }
-      const float inverse = largest > kLut4I8Tiny ? 127.0f / largest : 0.0f;
-      const float scale = largest > kLut4I8Tiny ? largest / 127.0f : 0.0f;
-      scales[first / span_tables] = scale + (sum - sum);  // NaN when the sum is not finite
-      for (int64_t i = first; i < first + span_tables; ++i) {
-        const Table table = MakeTable(x + i * kTableInputs);
-        std::transform(table.begin(), table.end(), TableOf(out, i),
-                       [inverse](float entry) { return Round(entry * inverse); });
-      }
+    const float inverse = largest > kLut4I8Tiny ? 127.0f / largest : 0.0f;
+    const float scale = largest > kLut4I8Tiny ? largest / 127.0f : 0.0f;
+    scales[first / span_tables] = scale + (sum - sum);  // NaN when the sum is not finite
+    for (int64_t i = first; i < first + span_tables; ++i) {
+      const Table table = MakeTable(x + i * kTableInputs);
+      std::transform(table.begin(), table.end(), TableOf(out, i),
+                     [inverse](float entry) { return Round(entry * inverse); });
     }
   }
 }

@@ -10,6 +10,9 @@
 namespace bitdial::kernels::bcq {
 namespace {
 
+// Groups whose tables are built by one task at least: fewer cost less than waking a thread.
+constexpr int64_t kMinBuildGroups = 4;
+
 // Hands out 64-byte aligned pieces of one scratch allocation; a null base only measures.
 class ScratchCursor {
  public:
@@ -70,8 +73,16 @@ void Lut4Linear(const Lut4Isa& isa, const LinearArgs& args, Stream& stream) noex
                          .table_bytes = table_bytes,
                          .tables = scratch.tables,
                          .group_sums = scratch.group_sums};
-  stream.pool().ParallelFor(num_rows, [&](int64_t r) {
-    isa.build(args.x.Row(r), r, call, scratch.tables, scratch.group_sums);
+  // A row's groups are split too: alone, it would leave the other threads waiting.
+  const int64_t num_parts =
+      std::clamp<int64_t>(layout.num_groups / kMinBuildGroups, 1, stream.pool().num_threads());
+  stream.pool().ParallelFor(num_rows * num_parts, [&](int64_t task) {
+    const int64_t row = task / num_parts, part = task % num_parts;
+    const int64_t end = layout.num_groups * (part + 1) / num_parts;
+    for (int64_t group = layout.num_groups * part / num_parts; group < end; ++group) {
+      isa.build(args.x.Row(row) + group * weight.group_size, row, group, call, scratch.tables,
+                scratch.group_sums);
+    }
   });
 
   std::atomic<int64_t> code_bytes{0};
