@@ -246,7 +246,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const quant::Checkpoint& 
                                                        const EngineOptions& options) {
   BITDIAL_RETURN_IF_ERROR(CheckOptions(options));
   BITDIAL_ASSIGN_OR_RETURN(auto pool, ThreadPool::Create(options.num_threads));
-  WeightLoader loader(checkpoint, table, *pool);
+  WeightLoader loader(checkpoint, table, *pool, options.profile);
   BITDIAL_ASSIGN_OR_RETURN(std::unique_ptr<DecoderModel> model,
                            LoadModel(loader, {.kv_format = options.kv_format,
                                               .max_context = options.max_context,

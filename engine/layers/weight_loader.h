@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/core/thread_pool.h"
+#include "kernels/kernel_profile.h"
 #include "kernels/kernel_table.h"
 #include "quant/container/checkpoint.h"
 
@@ -42,9 +43,10 @@ struct LoadTotals {
 // Errors  of all: NOT_FOUND or DATA_LOSS naming the tensor; UNIMPLEMENTED no kernel row for it.
 class WeightLoader {
  public:
+  // profile: kernels are found in their timed form; null: as they are.
   WeightLoader(const quant::Checkpoint& checkpoint, const kernels::KernelTable& table,
-               ThreadPool& pool)
-      : checkpoint_(checkpoint), table_(table), pool_(pool) {}
+               ThreadPool& pool, kernels::KernelProfile* profile = nullptr)
+      : checkpoint_(checkpoint), table_(table), pool_(pool), profile_(profile) {}
 
   // A vector of `size` elements as f32.
   absl::StatusOr<std::vector<float>> ReadVector(const std::string& name, int64_t size);
@@ -60,7 +62,8 @@ class WeightLoader {
   absl::StatusOr<Fn> FindKernel(const kernels::KernelKey& key, const kernels::KernelShape& shape,
                                 const std::string& what) {
     BITDIAL_ASSIGN_OR_RETURN(const kernels::KernelRow* row, FindRow(key, shape, what));
-    return std::get<Fn>(row->fn);
+    return std::get<Fn>(profile_ == nullptr ? row->fn
+                                            : kernels::KernelProfile::Timed(*row, profile_));
   }
 
   const quant::Checkpoint& checkpoint() const { return checkpoint_; }
@@ -77,6 +80,7 @@ class WeightLoader {
   const quant::Checkpoint& checkpoint_;
   const kernels::KernelTable& table_;
   ThreadPool& pool_;
+  kernels::KernelProfile* const profile_;
   LoadTotals totals_;
 };
 

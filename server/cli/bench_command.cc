@@ -23,9 +23,11 @@ void AddBenchCommand(CLI::App& app, int& exit_code) {
       "  bitdial bench linear --shape 4096x4096 --bits 2,3,4 --rows 1,8 --threads 1\n"
       "  bitdial bench engine models/SmolLM2-bitdial --prompt-tokens 128 --tokens 64 --requests 8 "
       "--bits 4\n"
+      "  bitdial bench step --shape llama-1.1b --bits 2\n"
       "Run alone: a build beside it changes every figure.");
   AddBenchLinearCommand(*bench, exit_code);
   AddBenchEngineCommand(*bench, exit_code);
+  AddBenchStepCommand(*bench, exit_code);
 }
 
 }  // namespace bitdial::server

@@ -8,6 +8,7 @@ namespace bitdial::server {
 
 void AddBenchLinearCommand(CLI::App& bench, int& exit_code);
 void AddBenchEngineCommand(CLI::App& bench, int& exit_code);
+void AddBenchStepCommand(CLI::App& bench, int& exit_code);
 
 // Median and extremes of repeated measurements.
 struct Spread {

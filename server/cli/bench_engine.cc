@@ -2,14 +2,12 @@
 // requests at once.
 #include <fmt/format.h>
 
-#include <cstdlib>
-#include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "quant/methods/synthetic/random_model.h"
 #include "server/cli/bench_command.h"
+#include "server/cli/bench_model.h"
 #include "server/cli/command.h"
 #include "server/cli/engine_flags.h"
 #include "server/cli/json_text.h"
@@ -22,8 +20,7 @@ namespace {
 
 struct EngineBenchOptions {
   EngineFlags engine;
-  std::string shape;  // in place of a model
-  std::string shape_bits = "2-4";
+  BenchModel model;
   int32_t prompt_tokens = 128;
   int32_t tokens = 64;
   std::vector<int> requests = {1};
@@ -82,53 +79,8 @@ absl::StatusOr<Round> RunRound(engine::Engine& engine, const EngineBenchOptions&
                .ttft_s = ttft_s};
 }
 
-// A folder that goes with the bench.
-class TemporaryFolder {
- public:
-  TemporaryFolder() = default;
-  ~TemporaryFolder() {
-    std::error_code error;
-    if (!path_.empty()) std::filesystem::remove_all(path_, error);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  // Errors  RESOURCE_EXHAUSTED.
-  absl::Status Create() {
-    std::error_code error;
-    std::string path = (std::filesystem::temp_directory_path(error) / "bitdial-bench-XXXXXX").string();
-    if (error || mkdtemp(path.data()) == nullptr) {
-      return ResourceExhausted("{}: no temporary folder can be made; set TMPDIR to one that can be "
-                               "written to", path);
-    }
-    path_ = path;
-    return absl::OkStatus();
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
-// Writes a random model of the named shape into `folder` and returns its path.
-absl::StatusOr<std::string> MakeModel(const EngineBenchOptions& options, TemporaryFolder& folder) {
-  BITDIAL_ASSIGN_OR_RETURN(const quant::LlamaShape shape, quant::ParseNamedShape(options.shape));
-  quant::QuantizeOptions quantize;
-  BITDIAL_ASSIGN_OR_RETURN(quantize.bits, quant::ParseBitRange(options.shape_bits));
-  BITDIAL_RETURN_IF_ERROR(folder.Create());
-  quantize.output = folder.path() + "/" + shape.name;
-  BITDIAL_RETURN_IF_ERROR(quant::WriteRandomModel(shape, quantize));
-  return quantize.output;
-}
-
 absl::Status BenchEngine(EngineBenchOptions& options) {
-  if (options.shape.empty() == options.engine.model.empty()) {
-    return InvalidArgument("bench engine takes a MODEL or --shape, one of them");
-  }
-  TemporaryFolder folder;
-  if (!options.shape.empty()) {
-    BITDIAL_ASSIGN_OR_RETURN(options.engine.model, MakeModel(options, folder));
-  }
+  BITDIAL_ASSIGN_OR_RETURN(options.engine.model, options.model.Prepare(options.engine.model));
   BITDIAL_ASSIGN_OR_RETURN(engine::EngineOptions engine_options, options.engine.ToOptions());
   const int max_requests = *std::max_element(options.requests.begin(), options.requests.end());
   // The default KV cache has room for four sequences of max_context; a block holds at most 64
@@ -196,12 +148,7 @@ void AddBenchEngineCommand(CLI::App& bench, int& exit_code) {
       "  bitdial bench engine models/SmolLM2-bitdial --bits 3 --requests 1,4,8\n"
       "  bitdial bench engine --shape llama-1.1b --bits 2 --numerics int8");
   AddEngineFlags(*command, options->engine);
-  command->get_option("MODEL")->required(false);
-  command->add_option("--shape", options->shape,
-                      "A random model of this shape in place of MODEL, written to TMPDIR and removed "
-                      "again: llama-1.1b, llama-8b; llama-8b:8 has 8 layers");
-  command->add_option("--shape-bits", options->shape_bits, "The bit-planes of that model")
-      ->capture_default_str();
+  options->model.AddFlags(*command);
   command->add_option("--prompt-tokens", options->prompt_tokens, "Per request")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();

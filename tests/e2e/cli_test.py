@@ -214,6 +214,19 @@ class CliTest(unittest.TestCase):
                      "--samples", "1", "--json")
         self.assertEqual(result.returncode, 0, result.stderr)
 
+    def test_bench_step_accounts_for_every_kernel(self):
+        result = run("bench", "step", self.quantized, "--steps", "6", "--context", "4", "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        out = json.loads(result.stdout)
+        layers = json.loads((self.quantized / "config.json").read_text())["num_hidden_layers"]
+        calls = {kernel["what"]: kernel["calls"] for kernel in out["kernels"]}
+        self.assertEqual(calls["attention"], layers)
+        self.assertEqual(calls["rms_norm"], 2 * layers + 1)
+        # Seven linears in a layer, down to four where some are fused, and the head.
+        linears = sum(n for what, n in calls.items() if what.startswith("linear"))
+        self.assertIn(linears, range(4 * layers + 1, 7 * layers + 2))
+        self.assertAlmostEqual(sum(kernel["share"] for kernel in out["kernels"]), 1, places=6)
+
     def test_bench_engine_takes_a_model_or_a_shape(self):
         for arguments, words in [([], "a MODEL or --shape"), ([self.quantized, "--shape", "llama-1.1b"], "one of them"),
                                  (["--shape", "llama-9b"], "there are: llama-1.1b"),

@@ -1,0 +1,52 @@
+#include "server/cli/bench_model.h"
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "quant/methods/synthetic/random_model.h"
+
+namespace bitdial::server {
+namespace {
+
+absl::StatusOr<std::string> MakeTemporaryFolder() {
+  std::error_code error;
+  std::string path = (std::filesystem::temp_directory_path(error) / "bitdial-bench-XXXXXX").string();
+  if (error || mkdtemp(path.data()) == nullptr) {
+    return ResourceExhausted("{}: no temporary folder can be made; set TMPDIR to one that can be "
+                             "written to",
+                             path);
+  }
+  return path;
+}
+
+}  // namespace
+
+BenchModel::~BenchModel() {
+  std::error_code error;
+  if (!folder_.empty()) std::filesystem::remove_all(folder_, error);
+}
+
+void BenchModel::AddFlags(CLI::App& command) {
+  command.get_option("MODEL")->required(false);
+  command.add_option("--shape", shape_,
+                     "A random model of this shape in place of MODEL, written to TMPDIR and removed "
+                     "again: llama-1.1b, llama-8b; llama-8b:8 has 8 layers");
+  command.add_option("--shape-bits", shape_bits_, "The bit-planes of that model")
+      ->capture_default_str();
+}
+
+absl::StatusOr<std::string> BenchModel::Prepare(const std::string& model) {
+  if (shape_.empty() == model.empty()) {
+    return InvalidArgument("this bench takes a MODEL or --shape, one of them");
+  }
+  if (shape_.empty()) return model;
+  BITDIAL_ASSIGN_OR_RETURN(const quant::LlamaShape shape, quant::ParseNamedShape(shape_));
+  quant::QuantizeOptions options;
+  BITDIAL_ASSIGN_OR_RETURN(options.bits, quant::ParseBitRange(shape_bits_));
+  BITDIAL_ASSIGN_OR_RETURN(folder_, MakeTemporaryFolder());
+  options.output = folder_ + "/" + shape.name;
+  BITDIAL_RETURN_IF_ERROR(quant::WriteRandomModel(shape, options));
+  return options.output;
+}
+
+}  // namespace bitdial::server
