@@ -1,8 +1,10 @@
 # Run as a script at every build, because a commit runs no configure step:
-#   cmake -DSOURCE_DIR=... -DOUTPUT=commit.cc -P WriteCommit.cmake
+#   cmake -DSOURCE_DIR=... -DOUTPUT=commit.cc [-DCOMMIT=...] -P WriteCommit.cmake
 # Writes the definition of bitdial::server::Commit(), and leaves the file alone when it would not change.
 set(commit unknown)
-if(EXISTS ${SOURCE_DIR}/.git)  # else git would tell of a repository that the tree only lies in
+if(COMMIT)
+  set(commit ${COMMIT})
+elseif(EXISTS ${SOURCE_DIR}/.git)  # else git would tell of a repository that the tree only lies in
   find_program(GIT git)
   if(GIT)
     execute_process(

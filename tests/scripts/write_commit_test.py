@@ -36,14 +36,17 @@ class WriteCommitTest(unittest.TestCase):
         self.git("add", "file")
         self.git("commit", "-m", "first")
 
-    def commit(self, source=None):
-        subprocess.run([CMAKE, f"-DSOURCE_DIR={source or self.tree}", f"-DOUTPUT={self.output}", "-P", SCRIPT], env=GIT,
-                       check=True)
+    def commit(self, source=None, given=""):
+        subprocess.run([CMAKE, f"-DSOURCE_DIR={source or self.tree}", f"-DOUTPUT={self.output}", f"-DCOMMIT={given}", "-P",
+                        SCRIPT], env=GIT, check=True)
         found = re.search(r'bitdial::server::Commit\(\) { return "(.*)"; }', self.output.read_text())
         return found.group(1)
 
     def test_a_tarball_does_not_know(self):
         self.assertEqual(self.commit(), "unknown")
+
+    def test_what_the_builder_says_is_believed(self):
+        self.assertEqual(self.commit(given="0123456789ab"), "0123456789ab")
 
     def test_twelve_digits_whatever_the_tags(self):
         self.make_repository()
