@@ -1,12 +1,17 @@
 #include "quant/container/checkpoint.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <system_error>
 
 #include "kernels/core/check.h"
+#include "quant/container/file_errors.h"
 #include "quant/container/gguf_checkpoint.h"
 #include "quant/container/hf_checkpoint.h"
 #include "quant/container/nearest.h"
@@ -82,14 +87,18 @@ absl::StatusOr<int> FindLowestBits(const Checkpoint& checkpoint, const std::stri
 absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path) {
   std::error_code error;
   const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (error.value() == EACCES) return FileError(EACCES, path, "open");
   if (!std::filesystem::exists(status)) {
     return NotFound(
         "{}: no such file or folder; expected a Hugging Face folder, a quantized folder or a .gguf "
         "file",
         path);
   }
-  auto checkpoint = std::filesystem::is_directory(status) ? HfCheckpoint::Open(path)
-                                                          : GgufCheckpoint::Open(path);
+  const bool is_folder = std::filesystem::is_directory(status);
+  // Else every file in it would seem to be missing.
+  if (is_folder && ::faccessat(AT_FDCWD, path.c_str(), R_OK | X_OK, AT_EACCESS) != 0)
+    return FileError(errno, path, "open");
+  auto checkpoint = is_folder ? HfCheckpoint::Open(path) : GgufCheckpoint::Open(path);
   if (absl::IsInvalidArgument(checkpoint.status()))  // a value of the file, not one of the caller
     return absl::DataLossError(checkpoint.status().message());
   return checkpoint;

@@ -1,5 +1,7 @@
 #include "quant/container/file_errors.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstring>
 
@@ -32,7 +34,11 @@ absl::StatusCode CodeOf(int error) {
 }  // namespace
 
 absl::Status FileError(int error, const std::string& path, const std::string& action) {
-  return MakeStatus(CodeOf(error), "{}: cannot {}: {}", path, action, std::strerror(error));
+  // Who was refused: in a container it is seldom who one thinks.
+  const std::string who = error == EACCES ? fmt::format(" (this process runs as user {}, group {})",
+                                                        ::geteuid(), ::getegid())
+                                          : "";
+  return MakeStatus(CodeOf(error), "{}: cannot {}: {}{}", path, action, std::strerror(error), who);
 }
 
 }  // namespace bitdial::quant

@@ -2,14 +2,18 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <bit>
 #include <cstring>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "quant/container/safetensors_writer.h"
 #include "tests/testing/shared_data.h"
 #include "tests/testing/status_matchers.h"
@@ -90,6 +94,29 @@ TEST(CheckpointOpenTest, SaysWhatIsMissing) {
               StatusIs(StatusCode::kDataLoss, HasSubstr("the file is empty")));
   EXPECT_THAT(Checkpoint::Open(dir.Write("weights.bin", "PK\x03\x04")),
               StatusIs(StatusCode::kDataLoss, HasSubstr("GGUF")));
+}
+
+TEST(CheckpointOpenTest, SaysWhoMayNotRead) {
+  if (::geteuid() == 0 && ::seteuid(65532) != 0)
+    GTEST_SKIP() << "SKIPPED: a refusal needs another user";
+  const auto back_to_root = absl::MakeCleanup([] { std::ignore = ::seteuid(::getuid()); });
+  const TempDir dir;
+  if (dir.path().empty())
+    GTEST_SKIP() << "SKIPPED: a refusal needs a temporary folder of any user's";
+  const std::string file = dir.Write("config.json", kConfig);
+  const auto expect_refusal = [&](const std::string& path, const std::string& named) {
+    const std::string message = named +
+                                ": cannot open: Permission denied (this process runs as user " +
+                                std::to_string(::geteuid());
+    EXPECT_THAT(Checkpoint::Open(path),
+                StatusIs(StatusCode::kPermissionDenied, HasSubstr(message)));
+  };
+  ASSERT_EQ(::chmod(file.c_str(), 0), 0);
+  expect_refusal(dir.path(), file);
+  ASSERT_EQ(::chmod(dir.path().c_str(), 0), 0);
+  expect_refusal(dir.path(), dir.path());
+  expect_refusal(file, file);
+  ASSERT_EQ(::chmod(dir.path().c_str(), 0700), 0);
 }
 
 struct BadConfig {
