@@ -1,33 +1,21 @@
 #!/usr/bin/env python3
-"""A client that knows only the published proto speaks to a real `bitdial serve`. Run by ctest.
-
-Needs the packages of requirements.txt in the interpreter that BITDIAL_PYTHON names (default: this one); without them
-the test is skipped (exit code 77) and says so.
+"""A client that knows only the published proto speaks to a real `bitdial serve`. Run by ctest; skipped without the
+packages of requirements.txt.
 """
-import os
-import sys
+import grpc_python  # first: it may change the interpreter
 
-SKIPPED = 77
-if os.environ.get("BITDIAL_PYTHON") and os.environ["BITDIAL_PYTHON"] != sys.executable:
-    os.execv(os.environ["BITDIAL_PYTHON"], [os.environ["BITDIAL_PYTHON"], *sys.argv])
-try:
-    import grpc
-    from google.protobuf import descriptor_pool
-    from google.rpc import error_details_pb2
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
-    from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-    from grpc_status import rpc_status
-    from grpc_tools import protoc
-except ImportError as error:
-    print(f"SKIPPED: the Python gRPC client needs tests/e2e/requirements.txt ({error}); set BITDIAL_PYTHON")
-    sys.exit(SKIPPED)
-
-import importlib
 import json
 import math
 import threading
 import time
 import unittest
+
+import grpc
+from google.protobuf import descriptor_pool
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_status import rpc_status
 
 import served
 from served import Server, wait_until
@@ -36,20 +24,10 @@ BITDIAL = served.bitdial_path()
 SERVICE = "bitdial.v1.InferenceService"
 
 
-def make_stubs(folder):
-    """Python code from the proto as it is published: no file of ours but the .proto."""
-    arguments = ["protoc", f"-I{served.SOURCE / 'proto'}", f"--python_out={folder}", f"--grpc_python_out={folder}",
-                 "bitdial/v1/inference.proto"]
-    if protoc.main(arguments) != 0:
-        raise RuntimeError("protoc failed on bitdial/v1/inference.proto")
-    sys.path.insert(0, str(folder))
-    return importlib.import_module("bitdial.v1.inference_pb2"), importlib.import_module("bitdial.v1.inference_pb2_grpc")
-
-
 def setUpModule():
     global FOLDER, pb, pb_grpc, SERVER, CHANNEL, STUB
     FOLDER = served.temporary_folder()
-    pb, pb_grpc = make_stubs(FOLDER.name)
+    pb, pb_grpc = grpc_python.make_stubs(FOLDER.name)
     _, bits = served.make_model(BITDIAL, FOLDER.name)
     SERVER = Server(BITDIAL, bits, "--max-stop-strings", "4", "--log-format", "json")
     CHANNEL = grpc.insecure_channel(SERVER.address)

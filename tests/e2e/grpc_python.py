@@ -1,0 +1,38 @@
+"""For tests that speak to the server as a stranger would. Importing it goes over to the interpreter that has grpcio, or ends
+the test as skipped; make_stubs() is the only way to our messages.
+
+Needs the packages of requirements.txt in the interpreter that BITDIAL_PYTHON names (default: this one).
+"""
+import importlib
+import os
+import sys
+
+SKIPPED = 77
+
+
+def skip(reason):
+    print(f"SKIPPED: {reason}")
+    sys.exit(SKIPPED)
+
+
+if os.environ.get("BITDIAL_PYTHON") and os.environ["BITDIAL_PYTHON"] != sys.executable:
+    os.execv(os.environ["BITDIAL_PYTHON"], [os.environ["BITDIAL_PYTHON"], *sys.argv])
+try:
+    from grpc_tools import protoc
+    import grpc_health.v1
+    import grpc_reflection.v1alpha
+    import grpc_status
+except ImportError as error:
+    skip(f"the Python gRPC client needs tests/e2e/requirements.txt ({error}); set BITDIAL_PYTHON")
+
+import served
+
+
+def make_stubs(folder):
+    """Python code from the proto as it is published: no file of ours but the .proto."""
+    arguments = ["protoc", f"-I{served.SOURCE / 'proto'}", f"--python_out={folder}", f"--grpc_python_out={folder}",
+                 "bitdial/v1/inference.proto"]
+    if protoc.main(arguments) != 0:
+        raise RuntimeError("protoc failed on bitdial/v1/inference.proto")
+    sys.path.insert(0, str(folder))
+    return importlib.import_module("bitdial.v1.inference_pb2"), importlib.import_module("bitdial.v1.inference_pb2_grpc")
