@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What quickstart.sh and test.sh share. Sourced, not run.
+# What quickstart.sh, test.sh and container_check.sh share. Sourced, not run.
 
 ROOT="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
 LOGS="$ROOT/build/logs"
@@ -70,6 +70,16 @@ build() {
   fi
   (cd "$ROOT" && quiet "build-$preset" cmake --build "build/$preset" -j "$(build_jobs)" \
       ${targets[@]:+--target "${targets[@]}"})
+}
+
+# apt_install PACKAGE...: returns 1 when they are not to be had.
+apt_install() {
+  local as_root=()
+  if ((EUID != 0)); then
+    command -v sudo >/dev/null || return 1
+    as_root=(sudo)
+  fi
+  quiet "install-$1" "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
 }
 
 has_sha256() { [[ -f "$1" ]] && echo "$2  $1" | sha256sum --check --status; }

@@ -7,7 +7,7 @@
 #
 # Ends with a table (part, result, time, budget) and what did not run, with reasons. A part over its budget is marked,
 # not failed: machines differ. Installs what the tests need first: Debian packages (scripts/install_deps.sh, and clang
-# for fuzzing), a Python environment under .cache/venv for the gRPC client tests, SmolLM2 under models/. What cannot be
+# for fuzzing, haproxy), a Python environment under .cache/venv for the gRPC client tests, SmolLM2 under models/. What cannot be
 # had (no network) is named, and the tests that need it are skipped. Logs: build/logs/.
 #
 # Environment
@@ -32,20 +32,14 @@ part() {
   [[ $result == passed ]]
 }
 
-apt_install() {
-  local as_root=()
-  if ((EUID != 0)); then
-    command -v sudo >/dev/null || return 1
-    as_root=(sudo)
-  fi
-  quiet "install-$1" "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
-}
-
 install() {
   if [[ $INSTALL == yes ]]; then
     "$ROOT/scripts/install_deps.sh" | sed 's/^/   /' || return 1
     if [[ $QUICK == no ]] && ! command -v clang++ >/dev/null; then
       apt_install clang libclang-rt-dev || say "clang could not be installed"
+    fi
+    if ! command -v haproxy >/dev/null && [[ ! -x /usr/sbin/haproxy ]]; then
+      apt_install haproxy openssl || say "haproxy could not be installed"
     fi
     make_venv || say "the Python client packages could not be installed"
     fetch_smollm2 || say "going on without SmolLM2"

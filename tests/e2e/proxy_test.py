@@ -1,0 +1,435 @@
+#!/usr/bin/env python3
+"""configs/haproxy.cfg in a real HAProxy in front of a real `bitdial serve`: gRPC through it as without it, and each limit
+against a client that does not keep it, with another client beside it that must not notice. Run by ctest; skipped without
+haproxy, openssl or the packages of requirements.txt.
+
+Everything is on the loopback network. The ill-behaved client comes from 127.0.0.2, because some limits are per address.
+"""
+import grpc_python  # first: it may change the interpreter
+
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+import time
+import unittest
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+import served
+from served import Server, run, wait_until
+
+BITDIAL = served.bitdial_path()
+CONFIG = served.SOURCE / "configs/haproxy.cfg"
+OTHER_ADDRESS = "127.0.0.2"
+GENERATE = "/bitdial.v1.InferenceService/Generate"
+NO_SERVICE = "/nobody/Here"
+
+os.environ["PATH"] += ":/usr/sbin"  # where Debian has haproxy, and users do not look
+for tool in ("haproxy", "openssl"):
+    if shutil.which(tool) is None:
+        grpc_python.skip(f"the proxy needs {tool}")
+
+
+def setUpModule():
+    global FOLDER, pb, pb_grpc, BITS, SERVER
+    FOLDER = served.temporary_folder()
+    pb, pb_grpc = grpc_python.make_stubs(FOLDER.name)
+    _, BITS = served.make_model(BITDIAL, FOLDER.name)
+    folder = pathlib.Path(FOLDER.name)
+    run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
+        "subjectAltName=DNS:localhost", "-keyout", folder / "key.pem", "-out", folder / "cert.pem", check=True)
+    (folder / "bitdial.pem").write_bytes((folder / "cert.pem").read_bytes() + (folder / "key.pem").read_bytes())
+    SERVER = Server(BITDIAL, BITS)
+
+
+def tearDownModule():
+    code = SERVER.stop()
+    FOLDER.cleanup()
+    assert code == 0, (code, SERVER.log)
+
+
+class Proxy:
+    """haproxy with the shipped configuration, or with pieces of its text replaced."""
+
+    def __init__(self, server_address, replace=()):
+        text = CONFIG.read_text()
+        for old, new in replace:
+            if text.count(old) != 1:
+                raise RuntimeError(f"{CONFIG} has {old!r} {text.count(old)} times, expected once")
+            text = text.replace(old, new)
+        path = pathlib.Path(FOLDER.name) / "haproxy.cfg"
+        path.write_text(text)
+        # It takes over a socket that listens already: no port is lost between choosing it and using it.
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.port = listener.getsockname()[1]
+            environment = {"PROXY_LISTEN": f"fd@{listener.fileno()}", "PROXY_SERVER": server_address,
+                           "PROXY_CERTIFICATE": f"{FOLDER.name}/bitdial.pem", "PATH": os.environ["PATH"]}
+            self.process = subprocess.Popen(["haproxy", "-db", "-f", path], stdout=subprocess.PIPE, env=environment,
+                                            stderr=subprocess.STDOUT, text=True, pass_fds=[listener.fileno()])
+        self.log = []
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
+        self._channels = []
+
+    def _read_log(self):
+        for line in self.process.stdout:
+            self.log.append(line.rstrip("\n"))
+
+    def channel(self):
+        """A connection of its own."""
+        root = (pathlib.Path(FOLDER.name) / "cert.pem").read_bytes()
+        return self._open(grpc.ssl_channel_credentials(root))
+
+    def channel_that_trusts_others(self):
+        return self._open(grpc.ssl_channel_credentials())
+
+    def _open(self, credentials):
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.ssl_target_name_override", "localhost")]
+        self._channels.append(grpc.secure_channel(f"127.0.0.1:{self.port}", credentials, options))
+        return self._channels[-1]
+
+    def stub(self):
+        return pb_grpc.InferenceServiceStub(self.channel())
+
+    def stop(self):
+        for channel in self._channels:
+            channel.close()
+        code = self.process.poll()
+        self.process.terminate()
+        self.process.wait(30)
+        self._reader.join(5)
+        self.process.stdout.close()
+        if code not in (None, 0):
+            raise AssertionError(f"haproxy had ended with {code}:\n" + "\n".join(self.log))
+
+
+class RawClient:
+    """HTTP/2 in frames, for what no gRPC library would send."""
+    DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY = 0, 1, 3, 4, 7
+
+    def __init__(self, port, source=OTHER_ADDRESS):
+        context = ssl.create_default_context(cafile=f"{FOLDER.name}/cert.pem")
+        context.set_alpn_protocols(["h2"])
+        plain = socket.create_connection(("127.0.0.1", port), timeout=30, source_address=(source, 0))
+        self.socket = context.wrap_socket(plain, server_hostname="localhost")
+        self.received = b""
+
+    @staticmethod
+    def frame(kind, flags, stream, payload=b""):
+        return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+    @classmethod
+    def preface(cls):
+        return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + cls.frame(cls.SETTINGS, 0, 0)
+
+    @classmethod
+    def headers(cls, stream, path=GENERATE, ends=False, content_type="application/grpc"):
+        def field(name, value):
+            return b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+
+        fields = {":method": "POST", ":scheme": "https", ":path": path, ":authority": "localhost",
+                  "content-type": content_type, "te": "trailers"}
+        block = b"".join(field(name, value) for name, value in fields.items())
+        return cls.frame(cls.HEADERS, 4 | ends, stream, block)  # END_HEADERS, END_STREAM
+
+    def send(self, *frames):
+        """False when the proxy has closed."""
+        try:
+            self.socket.sendall(b"".join(frames))
+            return True
+        except OSError:
+            return False
+
+    def receive_until(self, is_enough):
+        """Reads until is_enough(frames) or the end; returns the frames and whether the proxy has closed."""
+        while not is_enough(self.frames()):
+            try:
+                data = self.socket.recv(65536)
+            except ConnectionError:
+                data = b""
+            if not data:
+                return self.frames(), True
+            self.received += data
+        return self.frames(), False
+
+    def frames(self):
+        """(kind, stream, payload) of what has come whole."""
+        found, rest = [], self.received
+        while len(rest) >= 9 and len(rest) >= 9 + int.from_bytes(rest[:3], "big"):
+            size = int.from_bytes(rest[:3], "big")
+            found.append((rest[3], int.from_bytes(rest[5:9], "big"), rest[9:9 + size]))
+            rest = rest[9 + size:]
+        return found
+
+    def close(self):
+        self.socket.close()
+
+
+class Stream:
+    """A long answer that is read all the time: what happens beside it must not end it."""
+
+    def __init__(self, stub):
+        self.call = stub.Generate(long_request())
+        self.num_messages = 0
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.expect_alive()
+
+    def _read(self):
+        try:
+            for _ in self.call:
+                self.num_messages += 1
+        except grpc.RpcError:
+            pass  # its code is what counts
+
+    def expect_alive(self):
+        before = self.num_messages
+        if not wait_until(lambda: self.num_messages > before or not self._reader.is_alive(), 60):
+            raise AssertionError("a stream that should go on stands still")
+        if not self._reader.is_alive():
+            raise AssertionError(f"a stream that should go on ended with {self.call.code()}: {self.call.details()}")
+
+    def end(self):
+        self.expect_alive()
+        self.call.cancel()
+        self._reader.join(30)
+        if self.call.code() != grpc.StatusCode.CANCELLED:
+            raise AssertionError(f"a stream ended with {self.call.code()}: {self.call.details()}")
+
+
+def request(text="the thing", **stopping):
+    return pb.GenerateRequest(text=text, params=pb.RequestParams(
+        sampling=pb.SamplingParams(temperature=0), stopping=pb.StoppingParams(**stopping)))
+
+
+def long_request():
+    return request(max_tokens=30000, ignore_eos=True)
+
+
+def ids_of(messages):
+    return [i for message in messages for i in message.delta.token_ids]
+
+
+class ProxyTest(unittest.TestCase):
+    def start(self, replace=(), server=None):
+        proxy = Proxy((server or SERVER).address, replace)
+        self.addCleanup(proxy.stop)
+        return proxy
+
+    def raw(self, proxy):
+        client = RawClient(proxy.port)
+        self.addCleanup(client.close)
+        return client
+
+    def expect_served(self, stub):
+        self.assertEqual(len(ids_of(stub.Generate(request(max_tokens=4, ignore_eos=True), timeout=60))), 4)
+
+    def refused(self, code, word, call):
+        with self.assertRaises(grpc.RpcError) as caught:
+            call()
+        self.assertEqual(caught.exception.code(), code, caught.exception.details())
+        self.assertIn(word, caught.exception.details())
+
+    def num_running(self):
+        with grpc.insecure_channel(SERVER.address) as channel:
+            return pb_grpc.InferenceServiceStub(channel).GetModel(pb.GetModelRequest()).num_running
+
+
+class AsWithoutIt(ProxyTest):
+    def test_calls_and_streams(self):
+        proxy = self.start()
+        stub = proxy.stub()
+        with grpc.insecure_channel(SERVER.address) as channel:
+            direct = pb_grpc.InferenceServiceStub(channel)
+            tokenize = pb.TokenizeRequest(text="the thing")
+            self.assertEqual(stub.Tokenize(tokenize), direct.Tokenize(tokenize))
+            call = request(max_tokens=300, ignore_eos=True)
+            expected = ids_of(direct.Generate(call))
+            streams = [stub.Generate(call) for _ in range(20)]
+            self.assertEqual([ids_of(stream) for stream in streams], [expected] * 20)
+        health = health_pb2_grpc.HealthStub(proxy.channel()).Check(health_pb2.HealthCheckRequest())
+        self.assertEqual(health.status, health_pb2.HealthCheckResponse.SERVING)
+        self.refused(grpc.StatusCode.INVALID_ARGUMENT, "text", lambda: list(stub.Generate(request(""))))
+
+    def test_cancel_deadline_and_leaving_stop_the_computing(self):
+        proxy = self.start()
+        cancelled = proxy.stub().Generate(long_request())
+        next(cancelled)
+        self.assertEqual(self.num_running(), 1)
+        cancelled.cancel()
+        self.assertTrue(wait_until(lambda: self.num_running() == 0))
+        self.refused(grpc.StatusCode.DEADLINE_EXCEEDED, "", lambda: list(proxy.stub().Generate(long_request(), timeout=0.5)))
+        self.assertTrue(wait_until(lambda: self.num_running() == 0))
+        channel = proxy.channel()
+        next(pb_grpc.InferenceServiceStub(channel).Generate(long_request()))
+        channel.close()
+        self.assertTrue(wait_until(lambda: self.num_running() == 0))
+
+    def test_message_over_the_servers_limit(self):
+        stub = self.start().stub()
+        beside = Stream(stub)
+        self.refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than max",
+                     lambda: list(stub.Generate(request("x" * (5 << 20)))))
+        beside.end()
+
+
+class Encryption(ProxyTest):
+    def test_only_http2_over_tls_to_a_known_name(self):
+        proxy = self.start()
+        self.assertEqual(self.raw(proxy).socket.selected_alpn_protocol(), "h2")
+        plain = grpc.insecure_channel(f"127.0.0.1:{proxy.port}")
+        self.addCleanup(plain.close)
+        self.refused(grpc.StatusCode.UNAVAILABLE, "",
+                     lambda: pb_grpc.InferenceServiceStub(plain).Tokenize(pb.TokenizeRequest(text="a"), timeout=30))
+        stranger = pb_grpc.InferenceServiceStub(proxy.channel_that_trusts_others())
+        self.refused(grpc.StatusCode.UNAVAILABLE, "", lambda: stranger.Tokenize(pb.TokenizeRequest(text="a"), timeout=30))
+        self.expect_served(proxy.stub())
+
+
+class Limits(ProxyTest):
+    def test_metadata(self):
+        proxy = self.start()
+        stub = proxy.stub()
+        same_connection, other_connection = Stream(stub), Stream(proxy.stub())
+        tokenize = pb.TokenizeRequest(text="a")
+        stub.Tokenize(tokenize, metadata=[("x", "y" * 7000)])
+        self.refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "over 8192 bytes of metadata",
+                     lambda: stub.Tokenize(tokenize, metadata=[("x", "y" * 9000)]))
+        same_connection.end()
+        for metadata in ([("x", "y" * 100000)], [(f"x{i}", "y") for i in range(200)]):
+            self.refused(grpc.StatusCode.UNAVAILABLE, "", lambda: proxy.stub().Tokenize(tokenize, metadata=metadata))
+        other_connection.end()
+
+    def test_services_and_content(self):
+        proxy = self.start()
+        for path in ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", NO_SERVICE, "/"):
+            self.refused(grpc.StatusCode.UNIMPLEMENTED, "no such service here",
+                         lambda: proxy.channel().unary_unary(path)(b""))
+        client = self.raw(proxy)
+        client.send(client.preface(), client.headers(1, ends=True, content_type="text/html"))
+        frames, _ = client.receive_until(lambda frames: any(stream == 1 for _, stream, _ in frames))
+        self.assertTrue(any(b"415" in payload for kind, stream, payload in frames if stream == 1), frames)
+
+    def test_streams_of_one_connection(self):
+        proxy = self.start()
+        beside = Stream(proxy.stub())
+        client = self.raw(proxy)
+        client.send(client.preface())
+        frames, _ = client.receive_until(lambda frames: any(kind == client.SETTINGS for kind, _, _ in frames))
+        settings = next(payload for kind, _, payload in frames if kind == client.SETTINGS)
+        values = {int.from_bytes(settings[i:i + 2], "big"): int.from_bytes(settings[i + 2:i + 6], "big")
+                  for i in range(0, len(settings), 6)}
+        self.assertEqual(values[3], 100)  # SETTINGS_MAX_CONCURRENT_STREAMS
+        # Requests whose bodies never come: the server hears of none of them.
+        client.send(*(client.headers(1 + 2 * i) for i in range(300)))
+        beside.expect_alive()
+        self.assertEqual(self.num_running(), 1)
+        self.expect_served(proxy.stub())
+        beside.end()
+
+    def test_streams_opened_and_reset(self):
+        proxy = self.start()
+        beside = Stream(proxy.stub())
+        client = self.raw(proxy)
+        client.send(client.preface())
+        cancel = (8).to_bytes(4, "big")
+        for first in range(1, 40000, 400):
+            if not client.send(*(client.headers(i, ends=True) + client.frame(client.RST_STREAM, 0, i, cancel)
+                                 for i in range(first, first + 400, 2))):
+                break
+        self.expect_served(proxy.stub())
+        beside.end()
+        self.assertTrue(wait_until(lambda: self.num_running() == 0))
+
+    def test_requests_of_one_address(self):
+        proxy = self.start()
+        client = self.raw(proxy)
+        client.send(client.preface())
+        stream = -1
+        for _ in range(100):  # batches of 50
+            last = stream + 100
+            client.send(*(client.headers(i, NO_SERVICE, ends=True) for i in range(stream + 2, last + 1, 2)))
+            stream = last
+            client.receive_until(lambda frames: any(s == last for _, s, _ in frames))
+            if b"over 1000 requests" in client.received:
+                break
+        self.assertIn(b"over 1000 requests", client.received)
+        self.assertIn(b"application/grpc", client.received)  # grpc-go wants it, whatever the status
+        self.assertGreater(stream, 2000)
+        self.expect_served(proxy.stub())  # from another address
+
+    def test_connections_of_one_address(self):
+        proxy = self.start()
+        clients, refused = [], False
+        for _ in range(80):
+            try:
+                clients.append(self.raw(proxy))
+            except OSError:
+                refused = True
+                break
+        self.assertTrue(refused)
+        self.assertEqual(len(clients), 64)
+        self.expect_served(proxy.stub())
+
+    def test_idle_and_slow_connections(self):
+        proxy = self.start([("timeout http-keep-alive 2m", "timeout http-keep-alive 1s"),
+                            ("timeout http-request 10s", "timeout http-request 1s"),
+                            ("timeout client 30s", "timeout client 1s"), ("wait-for-body time 10s", "wait-for-body time 1s")])
+        beside = Stream(proxy.stub())
+        silent, idle, dripping, bodiless = (self.raw(proxy) for _ in range(4))
+        idle.send(idle.preface(), idle.headers(1, NO_SERVICE, ends=True))
+        whole = dripping.headers(1)
+        dripping.send(dripping.preface(), whole[:len(whole) // 2])
+        bodiless.send(bodiless.preface(), bodiless.headers(1))
+        for client in (silent, idle, dripping):
+            _, has_closed = client.receive_until(lambda frames: False)
+            self.assertTrue(has_closed)
+        frames, _ = bodiless.receive_until(lambda frames: any(stream == 1 for _, stream, _ in frames))
+        self.assertTrue(any(b"408" in payload for kind, stream, payload in frames if stream == 1), frames)
+        # A silent server is another matter: its client waits longer than any of these times.
+        SERVER.signal(signal.SIGSTOP)
+        time.sleep(2.5)
+        SERVER.signal(signal.SIGCONT)
+        beside.end()
+
+
+class ServerBehind(ProxyTest):
+    def test_draining_and_gone_and_back(self):
+        server = Server(BITDIAL, BITS)
+        proxy = self.start([("inter 2s fall 2", "inter 100 fall 1")], server)
+        stub = proxy.stub()
+        running = stub.Generate(request(max_tokens=3000, ignore_eos=True))
+        first = next(running)
+        server.signal(signal.SIGTERM)
+        self.assertEqual(len(ids_of([first, *running])), 3000)  # what runs goes on
+        self.assertEqual(server.wait(), 0)
+        self.refused(grpc.StatusCode.UNAVAILABLE, "bitdial does not answer",
+                     lambda: stub.Tokenize(pb.TokenizeRequest(text="a"), timeout=60))
+        self.assertTrue(wait_until(lambda: any("Server bitdial/bitdial is DOWN" in line for line in proxy.log)))
+        client = self.raw(proxy)
+        client.send(client.preface(), client.headers(1, ends=True))
+        frames, _ = client.receive_until(lambda frames: any(stream == 1 for _, stream, _ in frames))
+        headers = next(payload for kind, stream, payload in frames if (kind, stream) == (client.HEADERS, 1))
+        self.assertEqual(headers[0], 0x88)  # HPACK's index of ":status: 200": else some clients do not look at grpc-status
+        again = Server(BITDIAL, BITS, listen=server.address)
+        self.addCleanup(again.stop)
+        self.assertTrue(wait_until(lambda: any("Server bitdial/bitdial is UP" in line for line in proxy.log)), proxy.log)
+        self.expect_served(stub)
+
+    def test_soft_stop(self):
+        proxy = self.start()
+        running = proxy.stub().Generate(request(max_tokens=3000, ignore_eos=True))
+        first = next(running)
+        proxy.process.send_signal(signal.SIGUSR1)
+        self.assertEqual(len(ids_of([first, *running])), 3000)
+        self.assertEqual(proxy.process.wait(60), 0)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
