@@ -146,7 +146,8 @@ summary() {
     printf '   %-16s %-8s %8s %8s%s\n' "$name" "$result" "$(seconds_text "$seconds")" "$(seconds_text "$budget")" "$note"
   done
   heading "Did not run"
-  ((${#ABSENT[@]} == 0)) || printf '   %s\n' "${ABSENT[@]}"
+  ABSENT+=("the image and compose.yaml: ./scripts/container_check.sh builds and runs them")
+  printf '   %s\n' "${ABSENT[@]}"
   [[ $QUICK == no ]] || say "sanitizers and fuzzing: --quick"
   python3 "$ROOT/scripts/list_skipped.py" "$LOGS"/ctest-*.log || say "which tests were skipped is not known"
   heading "$(if [[ $FAILED == yes ]]; then echo FAILED; else echo passed; fi) in $(seconds_text $SECONDS)"

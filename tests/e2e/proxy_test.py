@@ -111,7 +111,7 @@ class Proxy:
 
 class RawClient:
     """HTTP/2 in frames, for what no gRPC library would send."""
-    DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY = 0, 1, 3, 4, 7
+    HEADERS, RST_STREAM, SETTINGS, PING, CONTINUATION = 1, 3, 4, 6, 9
 
     def __init__(self, port, source=OTHER_ADDRESS):
         context = ssl.create_default_context(cafile=f"{FOLDER.name}/cert.pem")
@@ -139,7 +139,7 @@ class RawClient:
         return cls.frame(cls.HEADERS, 4 | ends, stream, block)  # END_HEADERS, END_STREAM
 
     def send(self, *frames):
-        """False when the proxy has closed."""
+        """False when the proxy has closed, or takes nothing more because its answers are not read."""
         try:
             self.socket.sendall(b"".join(frames))
             return True
@@ -346,6 +346,24 @@ class Limits(ProxyTest):
         self.expect_served(proxy.stub())
         beside.end()
         self.assertTrue(wait_until(lambda: self.num_running() == 0))
+
+    def test_frames_without_an_end(self):
+        proxy = self.start()
+        beside = Stream(proxy.stub())
+        client = self.raw(proxy)
+        unfinished = bytearray(client.headers(1))
+        unfinished[4] = 0  # no END_HEADERS: CONTINUATION frames follow, without an end
+        client.send(client.preface(), bytes(unfinished))
+        client.send(*(client.frame(client.CONTINUATION, 0, 1, b"\0\1x\1y" * 2000) for _ in range(200)))
+        _, has_closed = client.receive_until(lambda frames: False)
+        self.assertTrue(has_closed)
+        others = self.raw(proxy)
+        others.send(others.preface())
+        others.socket.settimeout(1)  # its answers are not read
+        others.send(*(others.frame(others.PING, 0, 0, bytes(8)) for _ in range(10000)))
+        others.send(*(others.frame(others.SETTINGS, 0, 0) for _ in range(10000)))
+        self.expect_served(proxy.stub())
+        beside.end()
 
     def test_requests_of_one_address(self):
         proxy = self.start()
