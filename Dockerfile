@@ -26,20 +26,20 @@ RUN case "$BACKEND" in \
     esac
 
 COPY . .
-ARG COMMIT=unknown
 ENV CUDACXX=/opt/cuda/nvidia/cu13/bin/nvcc
-RUN preset="$(if [ "$BACKEND" = cuda ]; then echo cuda; else echo release; fi)" \
-    && cmake --preset "$preset" -DBITDIAL_TESTS=OFF -DBITDIAL_COMMIT="$COMMIT" \
-    && cmake --build --preset "$preset" \
-    && cd "build/$preset" && cpack -B /package
+RUN cmake --preset "$(if [ "$BACKEND" = cuda ]; then echo cuda; else echo release; fi)" -B /build -DBITDIAL_TESTS=OFF \
+    && cmake --build /build
+# After the rest, so that another commit of the same source compiles one file.
+ARG COMMIT=unknown
+RUN cmake -B /build -DBITDIAL_COMMIT="$COMMIT" && cmake --build /build && cd /build && cpack -B /package
 
 FROM ${BASE}
-# The package names the libraries that the executable loads; apt brings them and nothing else. No file keeps the right to
-# run as another user.
-RUN --mount=type=bind,from=build,source=/package,target=/package \
-    apt-get update -qq \
+# The package names the libraries that the executable loads; apt brings them and nothing else. Copied, not mounted: not every
+# builder sees that a mounted file has changed. No file keeps the right to run as another user.
+COPY --from=build /package /package
+RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends /package/*.deb \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/* \
+    && rm -rf /package /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/* \
     && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
 
 ARG COMMIT=unknown

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Runs compose.yaml as it is, with podman-compose, and asks the server through the proxy, over TLS at the published port.
+# container_check.sh calls it with the images built, in a mount and a network namespace of its own; it is of no use alone.
+#
+#   compose.sh MODEL
+#
+# Exit codes: 0 it works; 1 it does not (says what); 2 usage; 3 this machine cannot make the networks.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+source "$ROOT/scripts/container/lib.sh"
+
+readonly PYTHON="$WORK/venv/bin/python"
+readonly SERVER=bitdial_bitdial_1 PROXY=bitdial_proxy_1  # as podman-compose names them
+
+compose() {
+  "$PYTHON" -m podman_compose --podman-path "$WORK/podman" \
+      --file "$ROOT/compose.yaml" "$@" >>"$LOGS/compose.log" 2>&1 ||
+    { tail -n 30 "$LOGS/compose.log" >&2; die "podman-compose $1 failed (above)"; }
+}
+
+make_certificate() {
+  mkdir -p "$WORK/certificates"
+  (cd "$WORK/certificates" && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost \
+      -addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem 2>/dev/null && cat cert.pem key.pem >bitdial.pem &&
+    chmod 644 bitdial.pem)
+}
+
+ask() {
+  PYTHONPATH="$ROOT/tests/e2e" BITDIAL_PYTHON="" "$PYTHON" - "$WORK/certificates/cert.pem" <<'ASK' 2>>"$LOGS/compose.log"
+import pathlib, sys, tempfile
+import grpc, grpc_python
+with tempfile.TemporaryDirectory() as folder:
+    pb, pb_grpc = grpc_python.make_stubs(folder)
+credentials = grpc.ssl_channel_credentials(pathlib.Path(sys.argv[1]).read_bytes())
+with grpc.secure_channel("127.0.0.1:8443", credentials, [("grpc.ssl_target_name_override", "localhost")]) as channel:
+    request = pb.GenerateRequest(text="Once upon a time", params=pb.RequestParams(stopping=pb.StoppingParams(max_tokens=16, ignore_eos=True)))
+    messages = list(pb_grpc.InferenceServiceStub(channel).Generate(request, wait_for_ready=True, timeout=120))
+print(messages[-1].finish.usage.completion_tokens, "tokens through the proxy")
+ASK
+}
+
+main() {
+  [[ $# -eq 1 ]] || { usage >&2; exit 2; }
+  export MODEL="$1" CERTIFICATES="$WORK/certificates"
+  : >"$LOGS/compose.log"
+  ip link set lo up
+  if ! podman network create --internal probe >>"$LOGS/compose.log" 2>&1 ||
+    ! podman run --rm --network probe --cgroups disabled "$BASE" true >>"$LOGS/compose.log" 2>&1; then
+    tail -n 1 "$LOGS/compose.log"
+    exit 3
+  fi
+  podman network rm probe >/dev/null
+  trap 'remove_containers; podman network rm --force bitdial_inside bitdial_outside >/dev/null 2>&1 || true' EXIT
+
+  make_certificate
+  compose up --detach --no-build
+  say "$(ask)" || die "no answer through the proxy; the end of its log: $(podman logs "$PROXY" 2>&1 | tail -n 3)"
+  expect_harmless "$SERVER" 65532
+  expect_nothing_written "$SERVER"
+  expect_harmless "$PROXY" 99
+  expect "published ports of the server" "$(podman port "$SERVER")" ""
+  expect "routes of the server to elsewhere" "$(awk '$2 == "00000000"' "/proc/$(state "$SERVER" Pid)/net/route")" ""
+  compose stop
+  expect "exit code of the proxy" "$(state "$PROXY" ExitCode)" 0
+  expect "exit code of the server" "$(state "$SERVER" ExitCode)" 0
+  compose down
+}
+
+main "$@"
