@@ -1,10 +1,9 @@
 """For tests that speak to the server as a stranger would. Importing it goes over to the interpreter that has grpcio, or ends
 the test as skipped; make_stubs() is the only way to our messages.
-
-Needs the packages of requirements.txt in the interpreter that BITDIAL_PYTHON names (default: this one).
 """
+import other_python  # first: it may change the interpreter
+
 import importlib
-import os
 import sys
 
 SKIPPED = 77
@@ -15,8 +14,6 @@ def skip(reason):
     sys.exit(SKIPPED)
 
 
-if os.environ.get("BITDIAL_PYTHON") and os.environ["BITDIAL_PYTHON"] != sys.executable:
-    os.execv(os.environ["BITDIAL_PYTHON"], [os.environ["BITDIAL_PYTHON"], *sys.argv])
 try:
     from grpc_tools import protoc
     import grpc_health.v1
