@@ -21,7 +21,8 @@ ARG BACKEND=cpu
 RUN case "$BACKEND" in \
       cpu) ;; \
       cuda) python3 -m pip install --quiet --disable-pip-version-check --no-deps --target /opt/cuda \
-              nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-runtime==13.0.96 ;; \
+              nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-runtime==13.0.96 \
+              && ln -s lib /opt/cuda/nvidia/cu13/lib64 ;; \
       *) echo "BACKEND is \"$BACKEND\", expected cpu or cuda" >&2; exit 2 ;; \
     esac
 
