@@ -37,7 +37,7 @@ RUN cmake -B /build -DBITDIAL_COMMIT="$COMMIT" && cmake --build /build && cd /bu
 FROM ${BASE}
 # The package names the libraries that the executable loads; apt brings them and nothing else. Copied, not mounted: not every
 # builder sees that a mounted file has changed. No file keeps the right to run as another user.
-COPY --from=build /package /package
+COPY --from=build /package/*.deb /package/
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends /package/*.deb \
     && rm -rf /package /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old /var/log/* \
