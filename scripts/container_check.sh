@@ -46,12 +46,14 @@ parse_arguments() {
 proven() { say "ok: $*"; PROVEN+=("$*"); }
 
 install_tools() {
-  ((EUID == 0)) || die "containers are run as root here: sudo $0"
   command -v apt-get >/dev/null || die "this is no Debian system: the base is made with mmdebstrap and apt"
   local missing=() package
   for package in "${PACKAGES[@]}"; do
     [[ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" == installed ]] || missing+=("$package")
   done
+  if ((${#missing[@]} > 0)) || [[ -z "$(package_sources)" ]]; then
+    quiet container-apt apt-get update -qq || say "apt-get update failed; trying with the lists there are"
+  fi
   if ((${#missing[@]} > 0)); then
     say "installing ${missing[*]}"
     apt_install "${missing[@]}" || die "apt-get could not install ${missing[*]}"
@@ -252,6 +254,7 @@ summary() {
 
 main() {
   parse_arguments "$@"
+  ((EUID == 0)) || die "containers are run as root here: sudo $0"
   enter_own_mounts "$@"
   trap 'stop_quiet; remove_containers' EXIT
   trap 'exit 130' INT

@@ -11,7 +11,7 @@ package_sources() {
 make_base() {
   local sources stamp
   sources="$(package_sources)"
-  [[ -n "$sources" ]] || die "apt knows no Debian package source: run apt-get update first"
+  [[ -n "$sources" ]] || die "apt knows no Debian package source, also after apt-get update"
   grep -q ' bookworm ' <<<"$sources" || die "the image is built on Debian 12, and this machine's sources are: $sources"
   stamp="$(sha256sum <<<"$sources" | cut -c1-16)"
   if podman image exists "$BASE:$stamp"; then
