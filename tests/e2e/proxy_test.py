@@ -217,6 +217,10 @@ def ids_of(messages):
 
 
 class ProxyTest(unittest.TestCase):
+    def setUp(self):
+        # What the test before cancelled may still be on its way out.
+        self.assertTrue(wait_until(lambda: self.num_running() == 0))
+
     def start(self, replace=(), server=None):
         proxy = Proxy((server or SERVER).address, replace)
         self.addCleanup(proxy.stop)
