@@ -4,7 +4,7 @@
 #
 #   compose.sh MODEL
 #
-# Exit codes: 0 it works; 1 it does not (says what); 2 usage; 3 this machine cannot make the networks.
+# Exit codes: 0 it works; 1 it does not (says what); 2 usage; 3 this machine makes no container networks or no cgroups.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 source "$ROOT/scripts/container/lib.sh"
@@ -42,10 +42,12 @@ ASK
 main() {
   [[ $# -eq 1 ]] || { usage >&2; exit 2; }
   export MODEL="$1" CERTIFICATES="$WORK/certificates"
+  local answer
   : >"$LOGS/compose.log"
   ip link set lo up
+  podman network rm --force probe bitdial_inside bitdial_outside >/dev/null 2>&1 || true
   if ! podman network create --internal probe >>"$LOGS/compose.log" 2>&1 ||
-    ! podman run --rm --network probe --cgroups disabled "$BASE" true >>"$LOGS/compose.log" 2>&1; then
+    ! podman run --rm --network probe --memory 64m "$BASE" true >>"$LOGS/compose.log" 2>&1; then
     tail -n 1 "$LOGS/compose.log"
     exit 3
   fi
@@ -54,7 +56,8 @@ main() {
 
   make_certificate
   compose up --detach --no-build
-  say "$(ask)" || die "no answer through the proxy; the end of its log: $(podman logs "$PROXY" 2>&1 | tail -n 3)"
+  answer="$(ask)" || die "no answer through the proxy; the end of its log: $(podman logs "$PROXY" 2>&1 | tail -n 3)"
+  say "$answer"
   expect_harmless "$SERVER" 65532
   expect_nothing_written "$SERVER"
   expect_harmless "$PROXY" 99

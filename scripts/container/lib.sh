@@ -9,17 +9,17 @@ readonly RUN
 
 podman() { "$WORK/podman" "$@"; }
 
-# podman with storage of its own, as a program, because podman-compose wants one.
+# podman with storage and networks of its own, as a program, because podman-compose wants one.
 write_podman() {
-  mkdir -p "$WORK" "$LOGS"
+  mkdir -p "$WORK/networks" "$LOGS"
   # What any machine allows; podman's own defaults are above what some let root have.
   printf '[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=1024:1024"]\n' >"$WORK/containers.conf"
   cat >"$WORK/podman" <<PODMAN
 #!/bin/sh
 # No healthcheck timers: they are systemd's, and not every machine has one.
 export CONTAINERS_CONF='$WORK/containers.conf' DISABLE_HC_SYSTEMD=true
-exec podman --root '$WORK/storage' --runroot '$RUN/run' --tmpdir '$RUN/tmp' --cgroup-manager cgroupfs \\
-    --events-backend file --runtime crun "\$@"
+exec podman --root '$WORK/storage' --runroot '$RUN/run' --tmpdir '$RUN/tmp' --network-config-dir '$WORK/networks' \\
+    --cgroup-manager cgroupfs --events-backend file --runtime crun "\$@"
 PODMAN
   chmod +x "$WORK/podman"
 }
