@@ -7,8 +7,8 @@
 #
 # Ends with a table (part, result, time, budget) and what did not run, with reasons. A part over its budget is marked,
 # not failed: machines differ. Installs what the tests need first: Debian packages (scripts/install_deps.sh, and clang
-# for fuzzing, haproxy), a Python environment under .cache/venv for the gRPC client tests, SmolLM2 under models/. What cannot be
-# had (no network) is named, and the tests that need it are skipped. Logs: build/logs/.
+# for fuzzing, haproxy, PyTorch to train a tiny demo model), Python environments under .cache, SmolLM2 under models/. What
+# cannot be had (no network) is named, and the tests that need it are skipped. Logs: build/logs/.
 #
 # Environment
 #   BITDIAL_SHARED_DATA   where the shared test data lies (default: ../shared/data; without it those tests are skipped)
@@ -41,29 +41,39 @@ install() {
     if ! command -v haproxy >/dev/null && [[ ! -x /usr/sbin/haproxy ]]; then
       apt_install haproxy openssl || say "haproxy could not be installed"
     fi
-    make_venv || say "the Python client packages could not be installed"
+    make_venv venv tests/e2e/requirements.txt python3 || say "the Python client packages could not be installed"
+    make_torch_venv || say "PyTorch could not be installed"
     fetch_smollm2 || say "going on without SmolLM2"
   fi
   [[ -x "$ROOT/.cache/venv/bin/python" ]] ||
     ABSENT+=("Python gRPC clients: no .cache/venv with tests/e2e/requirements.txt (PyPI not reached?)")
+  [[ -x "$ROOT/.cache/torch-venv/bin/python" ]] ||
+    ABSENT+=("training the demo models: no .cache/torch-venv with PyTorch (Debian's python3-torch not had?)")
   [[ -f "$ROOT/models/$SMOL_GGUF" ]] || ABSENT+=("SmolLM2: models/$SMOL_GGUF is absent (PyPI not reached?)")
   [[ -d "$BITDIAL_SHARED_DATA" ]] || ABSENT+=("shared data: $BITDIAL_SHARED_DATA is absent")
   command -v nvcc >/dev/null || ABSENT+=("CUDA: nvcc is absent, nothing was compiled for GPUs")
 }
 
-# A virtual environment whose stamp is the requirements it was made from.
+# make_venv NAME REQUIREMENTS PYTHON...: .cache/NAME, whose stamp is the requirements it was made from.
 make_venv() {
-  local venv="$ROOT/.cache/venv" requirements="$ROOT/tests/e2e/requirements.txt"
+  local name="$1" venv="$ROOT/.cache/$1" requirements="$ROOT/$2"
+  shift 2
   if cmp -s "$requirements" "$venv/stamp"; then return 0; fi
   rm -rf "$venv"
   mkdir -p "$ROOT/.cache"
-  if quiet venv python3 -m venv "$venv" &&
-    quiet pip "$venv/bin/python" -m pip install --disable-pip-version-check --only-binary=:all: -r "$requirements"; then
+  if quiet "$name" "$1" -m venv "${@:2}" "$venv" &&
+    quiet "$name-pip" "$venv/bin/python" -m pip install --disable-pip-version-check --only-binary=:all: -r "$requirements"; then
     cp "$requirements" "$venv/stamp"
   else
     rm -rf "$venv"
     return 1
   fi
+}
+
+# PyTorch is Debian's (PyPI's brings CUDA, gigabytes of it), so it is Debian's python3 that sees it.
+make_torch_venv() {
+  /usr/bin/python3 -c 'import torch' 2>/dev/null || apt_install python3-torch || return 1
+  make_venv torch-venv scripts/demo/requirements.txt /usr/bin/python3 --system-site-packages
 }
 
 # run_ctest PRESET NAME ARGUMENTS...: the tests' whole output is kept as build/logs/ctest-PRESET-NAME.log.
@@ -177,6 +187,9 @@ main() {
   if part "install" 300 install; then
     # The gRPC client tests skip without its packages.
     if [[ -x "$ROOT/.cache/venv/bin/python" ]]; then export BITDIAL_PYTHON="$ROOT/.cache/venv/bin/python"; fi
+    if [[ -x "$ROOT/.cache/torch-venv/bin/python" ]]; then
+      export BITDIAL_TORCH_PYTHON="$ROOT/.cache/torch-venv/bin/python"
+    fi
     release
     if [[ $QUICK == no ]]; then
       sanitized asan asan+ubsan '^(kernels|kvcache|quant|engine|server)$' 900 600

@@ -49,6 +49,7 @@ const std::vector<OtherVariable>& OtherVariables() {
       {"BITDIAL_SHARED_DATA", "Tests: other people's vectors and texts."},
       {"BITDIAL_SMOLLM2", "Tests and scripts: the GGUF file of SmolLM2."},
       {"BITDIAL_PYTHON", "Tests: an interpreter that has grpcio."},
+      {"BITDIAL_TORCH_PYTHON", "Tests: an interpreter that has torch."},
       {"BITDIAL_DEPS_DIR", "Scripts and build: where what Debian lacks lies."},
       {"BITDIAL_SENTENCEPIECE_SDIST", "Scripts: a SentencePiece archive already on the disk."},
   };
