@@ -246,7 +246,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const quant::Checkpoint& 
                                                        const EngineOptions& options) {
   BITDIAL_RETURN_IF_ERROR(CheckOptions(options));
   BITDIAL_ASSIGN_OR_RETURN(auto pool, ThreadPool::Create(options.num_threads));
-  WeightLoader loader(checkpoint, table, *pool, options.profile);
+  WeightLoader loader(checkpoint, table, *pool, options.call_times != nullptr);
   BITDIAL_ASSIGN_OR_RETURN(std::unique_ptr<DecoderModel> model,
                            LoadModel(loader, {.kv_format = options.kv_format,
                                               .max_context = options.max_context,
@@ -259,6 +259,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const quant::Checkpoint& 
       .max_running = std::min(options.max_running_requests, options.max_step_tokens)};
   loop_options.sampled_vocab_size = options.sampled_vocab_size;
   loop_options.prompts_as_decode = options.prompts_as_decode;
+  loop_options.call_times = options.call_times;
   BITDIAL_ASSIGN_OR_RETURN(loop_options.num_kv_blocks, NumKvBlocks(options, *model));
   BITDIAL_ASSIGN_OR_RETURN(std::unique_ptr<StepLoop> loop,
                            StepLoop::Create(*model, *pool, loop_options));

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "engine/request.h"
-#include "kernels/kernel_profile.h"
+#include "kernels/core/call_times.h"
 #include "kernels/kernel_table.h"
 #include "quant/container/checkpoint.h"
 
@@ -46,7 +46,7 @@ struct EngineOptions {
   std::vector<int32_t> extra_eos_ids;  // end a sequence beside the config's: the tokenizer's, where they differ
   int32_t sampled_vocab_size = 0;   // ids >= this are never sampled (the tokenizer's size); 0: all
   bool prompts_as_decode = false;   // prompt rows run on decode kernels: slow, to measure the quality of their class
-  kernels::KernelProfile* profile = nullptr;  // times every kernel call; outlives the engine
+  CallTimes* call_times = nullptr;  // every kernel call is timed into it; outlives the engine
 };
 
 struct EngineStats {

@@ -57,7 +57,7 @@ StepLoop::StepLoop(const DecoderModel& model, ThreadPool& pool, const StepLoopOp
                    kvcache::KvStore kv_store, Workspace workspace)
     : model_(model),
       options_(options),
-      stream_(pool),
+      stream_(pool, options.call_times),
       kv_manager_(options.num_kv_blocks, kv_store.shape().block_tokens),
       kv_store_(std::move(kv_store)),
       workspace_(std::move(workspace)),

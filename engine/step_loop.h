@@ -21,6 +21,7 @@ struct StepLoopOptions {
   int32_t num_kv_blocks = 0;
   int64_t sampled_vocab_size = 0;  // 0: the whole vocabulary
   bool prompts_as_decode = false;  // as EngineOptions
+  CallTimes* call_times = nullptr;  // as EngineOptions
   Clock::time_point (*now)() = &Clock::now;
 };
 

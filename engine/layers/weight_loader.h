@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "kernels/core/thread_pool.h"
-#include "kernels/kernel_profile.h"
 #include "kernels/kernel_table.h"
+#include "kernels/timed_kernel.h"
 #include "quant/container/checkpoint.h"
 
 namespace bitdial::engine {
@@ -43,10 +43,10 @@ struct LoadTotals {
 // Errors  of all: NOT_FOUND or DATA_LOSS naming the tensor; UNIMPLEMENTED no kernel row for it.
 class WeightLoader {
  public:
-  // profile: kernels are found in their timed form; null: as they are.
+  // times_kernels: they are found in their timed form.
   WeightLoader(const quant::Checkpoint& checkpoint, const kernels::KernelTable& table,
-               ThreadPool& pool, kernels::KernelProfile* profile = nullptr)
-      : checkpoint_(checkpoint), table_(table), pool_(pool), profile_(profile) {}
+               ThreadPool& pool, bool times_kernels = false)
+      : checkpoint_(checkpoint), table_(table), pool_(pool), times_kernels_(times_kernels) {}
 
   // A vector of `size` elements as f32.
   absl::StatusOr<std::vector<float>> ReadVector(const std::string& name, int64_t size);
@@ -62,8 +62,7 @@ class WeightLoader {
   absl::StatusOr<Fn> FindKernel(const kernels::KernelKey& key, const kernels::KernelShape& shape,
                                 const std::string& what) {
     BITDIAL_ASSIGN_OR_RETURN(const kernels::KernelRow* row, FindRow(key, shape, what));
-    return std::get<Fn>(profile_ == nullptr ? row->fn
-                                            : kernels::KernelProfile::Timed(*row, profile_));
+    return std::get<Fn>(times_kernels_ ? kernels::TimedForm(*row) : row->fn);
   }
 
   const quant::Checkpoint& checkpoint() const { return checkpoint_; }
@@ -80,7 +79,7 @@ class WeightLoader {
   const quant::Checkpoint& checkpoint_;
   const kernels::KernelTable& table_;
   ThreadPool& pool_;
-  kernels::KernelProfile* const profile_;
+  const bool times_kernels_;
   LoadTotals totals_;
 };
 

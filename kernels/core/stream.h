@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "kernels/core/buffer.h"
+#include "kernels/core/call_times.h"
 #include "kernels/core/thread_pool.h"
 
 namespace bitdial {
@@ -14,10 +15,13 @@ namespace bitdial {
 class Stream {
  public:
   // The pool must outlive the stream.
-  explicit Stream(ThreadPool& pool) : pool_(pool) {}
+  // call_times: where timed kernels (kernels/timed_kernel.h) count; null but in a bench.
+  explicit Stream(ThreadPool& pool, CallTimes* call_times = nullptr)
+      : pool_(pool), call_times_(call_times) {}
 
   Device device() const { return Device::kCpu; }
   ThreadPool& pool() { return pool_; }
+  CallTimes* call_times() { return call_times_; }
 
   // Scratch memory for the kernel that is running: at least num_bytes, 64-byte aligned, contents undefined, valid
   // until the next Scratch call. Grows and is kept, so a step allocates nothing after warm-up.
@@ -29,6 +33,7 @@ class Stream {
 
  private:
   ThreadPool& pool_;
+  CallTimes* const call_times_;
   Buffer scratch_;
 };
 

@@ -9,7 +9,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "kernels/kernel_profile.h"
+#include "kernels/core/call_times.h"
 #include "server/cli/bench_command.h"
 #include "server/cli/bench_model.h"
 #include "server/cli/command.h"
@@ -31,7 +31,7 @@ struct StepOptions {
   bool is_json = false;
 };
 
-using Entries = std::map<std::string, kernels::KernelProfile::Entry>;
+using Entries = std::map<std::string, CallTimes::Entry>;
 
 struct Round {
   double seconds = 0;
@@ -40,9 +40,9 @@ struct Round {
 };
 
 // `rows` requests at once, each `tokens` long.
-absl::StatusOr<Round> RunRound(engine::Engine& engine, kernels::KernelProfile& profile,
+absl::StatusOr<Round> RunRound(engine::Engine& engine, CallTimes& call_times,
                                const StepOptions& options, int bits, int32_t tokens) {
-  profile.Clear();
+  call_times.Clear();
   const int64_t steps_before = engine.stats().num_steps;
   const auto start = std::chrono::steady_clock::now();
   std::vector<std::shared_ptr<EventQueue>> queues;
@@ -66,7 +66,7 @@ absl::StatusOr<Round> RunRound(engine::Engine& engine, kernels::KernelProfile& p
     }
   }
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-  return Round{took.count(), engine.stats().num_steps - steps_before, profile.entries()};
+  return Round{took.count(), engine.stats().num_steps - steps_before, call_times.entries()};
 }
 
 struct Line {
@@ -78,7 +78,7 @@ struct Line {
 std::vector<Line> Difference(const Round& longer, const Round& shorter, double steps) {
   std::vector<Line> lines;
   for (const auto& [what, entry] : longer.entries) {
-    kernels::KernelProfile::Entry before;
+    CallTimes::Entry before;
     if (const auto it = shorter.entries.find(what); it != shorter.entries.end()) before = it->second;
     const double calls = static_cast<double>(entry.num_calls - before.num_calls) / steps;
     if (calls > 0) lines.push_back({what, calls, 1e6 * (entry.seconds - before.seconds) / steps});
@@ -90,8 +90,8 @@ std::vector<Line> Difference(const Round& longer, const Round& shorter, double s
 absl::Status BenchStep(StepOptions& options) {
   BITDIAL_ASSIGN_OR_RETURN(options.engine.model, options.model.Prepare(options.engine.model));
   BITDIAL_ASSIGN_OR_RETURN(engine::EngineOptions engine_options, options.engine.ToOptions());
-  kernels::KernelProfile profile;
-  engine_options.profile = &profile;
+  CallTimes call_times;
+  engine_options.call_times = &call_times;
   engine_options.max_context = (options.context + options.steps + 2 + 63) / 64 * 64;
   engine_options.max_running_requests = options.rows;
   engine_options.kv_cache_bytes = 0;
@@ -101,10 +101,10 @@ absl::Status BenchStep(StepOptions& options) {
   const engine::ModelInfo& info = model.engine->model();
   BITDIAL_ASSIGN_OR_RETURN(const int bits, ResolveBits(options.engine.bits, info));
   for (int warm_up = 0; warm_up < 2; ++warm_up) {
-    BITDIAL_RETURN_IF_ERROR(RunRound(*model.engine, profile, options, bits, 4).status());
+    BITDIAL_RETURN_IF_ERROR(RunRound(*model.engine, call_times, options, bits, 4).status());
   }
-  BITDIAL_ASSIGN_OR_RETURN(const Round shorter, RunRound(*model.engine, profile, options, bits, 2));
-  BITDIAL_ASSIGN_OR_RETURN(const Round longer, RunRound(*model.engine, profile, options, bits,
+  BITDIAL_ASSIGN_OR_RETURN(const Round shorter, RunRound(*model.engine, call_times, options, bits, 2));
+  BITDIAL_ASSIGN_OR_RETURN(const Round longer, RunRound(*model.engine, call_times, options, bits,
                                                         2 + options.steps));
   const auto steps = static_cast<double>(longer.num_steps - shorter.num_steps);
   const double step_us = 1e6 * (longer.seconds - shorter.seconds) / steps;
