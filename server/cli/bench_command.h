@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <vector>
 
 namespace bitdial::server {
@@ -9,6 +10,9 @@ namespace bitdial::server {
 void AddBenchLinearCommand(CLI::App& bench, int& exit_code);
 void AddBenchEngineCommand(CLI::App& bench, int& exit_code);
 void AddBenchStepCommand(CLI::App& bench, int& exit_code);
+
+// EngineOptions::kv_cache_bytes for a bench: the engine takes what its running requests can use.
+inline constexpr int64_t kRoomForAll = int64_t{1} << 50;
 
 // Median and extremes of repeated measurements.
 struct Spread {

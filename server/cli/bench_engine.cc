@@ -83,10 +83,8 @@ absl::Status BenchEngine(EngineBenchOptions& options) {
   BITDIAL_ASSIGN_OR_RETURN(options.engine.model, options.model.Prepare(options.engine.model));
   BITDIAL_ASSIGN_OR_RETURN(engine::EngineOptions engine_options, options.engine.ToOptions());
   const int max_requests = *std::max_element(options.requests.begin(), options.requests.end());
-  // The default KV cache has room for four sequences of max_context; a block holds at most 64
-  // tokens.
-  const int64_t sequence_tokens = (options.prompt_tokens + options.tokens + 63) / 64 * 64;
-  engine_options.max_context = sequence_tokens * ((max_requests + 3) / 4);
+  engine_options.max_context = options.prompt_tokens + options.tokens;
+  engine_options.kv_cache_bytes = kRoomForAll;
   engine_options.max_running_requests = max_requests;
   engine_options.max_queued_requests = max_requests;
   BITDIAL_ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(options.engine.model, engine_options,

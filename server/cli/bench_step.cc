@@ -92,10 +92,9 @@ absl::Status BenchStep(StepOptions& options) {
   BITDIAL_ASSIGN_OR_RETURN(engine::EngineOptions engine_options, options.engine.ToOptions());
   CallTimes call_times;
   engine_options.call_times = &call_times;
-  engine_options.max_context = (options.context + options.steps + 2 + 63) / 64 * 64;
+  engine_options.max_context = options.context + options.steps + 2;
   engine_options.max_running_requests = options.rows;
-  engine_options.kv_cache_bytes = 0;
-  if (options.rows > 4) engine_options.max_context *= (options.rows + 3) / 4;
+  engine_options.kv_cache_bytes = kRoomForAll;
   BITDIAL_ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(options.engine.model, engine_options,
                                                               NumericsOf(options.engine.numerics)));
   const engine::ModelInfo& info = model.engine->model();
@@ -149,7 +148,7 @@ void AddBenchStepCommand(CLI::App& bench, int& exit_code) {
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   command->add_option("--steps", options->steps, "Steps that count")
-      ->check(CLI::Range(1, 1 << 20))
+      ->check(CLI::Range(8, 1 << 20))
       ->capture_default_str();
   command->add_option("--rows", options->rows, "Requests at once")
       ->check(CLI::Range(1, 256))

@@ -215,7 +215,7 @@ class CliTest(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stderr)
 
     def test_bench_step_accounts_for_every_kernel(self):
-        result = run("bench", "step", self.quantized, "--steps", "6", "--context", "4", "--json")
+        result = run("bench", "step", self.quantized, "--steps", "8", "--context", "4", "--json")
         self.assertEqual(result.returncode, 0, result.stderr)
         out = json.loads(result.stdout)
         layers = json.loads((self.quantized / "config.json").read_text())["num_hidden_layers"]
@@ -227,9 +227,26 @@ class CliTest(unittest.TestCase):
         self.assertIn(linears, range(4 * layers + 1, 7 * layers + 2))
         self.assertAlmostEqual(sum(kernel["share"] for kernel in out["kernels"]), 1, places=6)
 
+    def test_bench_takes_more_requests_than_the_default_kv_cache(self):
+        context = str(json.loads((self.quantized / "config.json").read_text())["max_position_embeddings"] - 10)
+        result = run("bench", "step", self.quantized, "--steps", "8", "--context", context, "--rows", "8", "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+
+    def test_a_bench_that_is_ended_leaves_nothing(self):
+        temporary = self.folder / "tmp"
+        temporary.mkdir()
+        process = subprocess.Popen([BITDIAL, "bench", "step", "--shape", "llama-1.1b:2"], stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL, env=dict(os.environ, TMPDIR=str(temporary)))
+        while not list(temporary.iterdir()) and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        self.assertIn(process.wait(60), [128 + signal.SIGTERM, -signal.SIGTERM])
+        self.assertEqual(list(temporary.iterdir()), [])
+
     def test_bench_engine_takes_a_model_or_a_shape(self):
         for arguments, words in [([], "a MODEL or --shape"), ([self.quantized, "--shape", "llama-1.1b"], "one of them"),
                                  (["--shape", "llama-9b"], "there are: llama-1.1b"),
+                                 ([self.quantized, "--shape-bits", "2"], "is of --shape"),
                                  (["--shape", "llama-8b:33"], "layers from 1 to 32"),
                                  (["--shape", "llama-1.1b", "--shape-bits", "4-2"], "the smaller comes first")]:
             with self.subTest(arguments):

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "kernels/register_all.h"
+#include "kernels/timed_kernel.h"
 
 namespace bitdial::kernels {
 namespace {
@@ -44,6 +45,15 @@ std::set<Backend> BackendsFound(const KernelTable& table) {
     if (answer.ok()) found.insert((*answer)->backend);
   }
   return found;
+}
+
+// Of the row's own type: what calls it sees no difference.
+TEST(KernelRows, EachHasATimedForm) {
+  for (const KernelRow& row : AllRows()) {
+    const KernelFn timed = TimedForm(row);
+    EXPECT_EQ(timed.index(), row.fn.index()) << row.name;
+    EXPECT_NE(timed, row.fn) << row.name;
+  }
 }
 
 // The backend a row's name promises after its last "__": the Backend name, for CPU ones without
