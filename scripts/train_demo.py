@@ -6,8 +6,8 @@
     scripts/train_demo.py --smoke -o /tmp/smoke               tiny models on this repository's own docs, in a minute
 
 Text files are UTF-8; "<|endoftext|>" ends a document. Every 33rd document is held out and scored. Needs PyTorch (1.13
-or newer, CPU or CUDA), numpy, tokenizers and safetensors. The same seed, threads and versions give the same weights;
-other machines give others. Exit codes: 0 done; 1 failed; 2 usage.
+or newer, CPU or CUDA), numpy, tokenizers and safetensors. Without --minutes, the same seed, threads and versions give the
+same weights on the same processor. Exit codes: 0 done; 1 failed; 2 usage.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from demo import card, models, text
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+HAS_MUON = hasattr(torch.optim, "Muon")  # PyTorch 2.9 and later
 HELD_OUT_EVERY = 33
 HELD_OUT_WINDOWS = 256  # of the model's context, scored: `bitdial eval --max-windows 256`
 
@@ -33,17 +34,18 @@ HELD_OUT_WINDOWS = 256  # of the model's context, scored: `bitdial eval --max-wi
 class Recipe:
     """What a run is made of; the card prints it."""
 
-    def __init__(self, smoke):
+    def __init__(self, smoke, steps=None):
         self.smoke = smoke
         self.tokens_of_vocab = 509 if smoke else 2040  # the embedding is padded to a multiple of 64 rows
         self.context = 128 if smoke else 512           # tokens of a training sequence, and the model's context
         self.batch = 8                                 # sequences a step
-        self.steps = 200 if smoke else 3500
+        self.steps = steps or (200 if smoke else 3500)
         self.warmup_steps = 10 if smoke else 100
         self.learning_rate = 4e-3 if smoke else 3e-3   # the peak; falls to a tenth along a cosine
         self.weight_decay = 0.1
         self.betas = (0.9, 0.95)
         self.max_grad_norm = 1.0
+        self.optimizer = "Muon for the layers' matrices, AdamW for the rest" if HAS_MUON else "AdamW"
 
     def shape(self, family):
         common = {"vocab_size": -(-self.tokens_of_vocab // 64) * 64, "context": self.context, "heads": 4}
@@ -85,7 +87,7 @@ def sample_batch(ids, starts, recipe, generator):
 
 
 def make_optimizers(model, recipe):
-    """Muon for the matrices of the layers where PyTorch has it (2.9 and later): half the tokens for the same loss."""
+    """Muon for the matrices of the layers where PyTorch has it: fewer tokens for the same loss."""
     def adamw(parameters, weight_decay):
         return torch.optim.AdamW(parameters, lr=recipe.learning_rate, betas=recipe.betas, weight_decay=weight_decay)
 
@@ -94,7 +96,7 @@ def make_optimizers(model, recipe):
     tables = [p for name, p in named if p.dim() == 2 and ".layers." not in name]
     vectors = [p for _, p in named if p.dim() != 2]
     optimizers = [adamw(tables, recipe.weight_decay), adamw(vectors, 0.0)]
-    if hasattr(torch.optim, "Muon"):
+    if HAS_MUON:
         optimizers.append(torch.optim.Muon(layers, lr=recipe.learning_rate, weight_decay=recipe.weight_decay,
                                            adjust_lr_fn="match_rms_adamw"))
     else:
@@ -215,10 +217,11 @@ def make(family, corpus, recipe, options):
 
 def read_corpus(paths, recipe):
     documents = text.read_documents(paths)
-    held_out = documents[HELD_OUT_EVERY // 2::HELD_OUT_EVERY] or documents[-1:]
-    kept = [document for document in documents if document not in held_out]
-    if not kept:
-        raise SystemExit(f"--text: {len(documents)} document; at least 2 are needed, one is held out")
+    if len(documents) < 2:
+        raise SystemExit(f"--text: {len(documents)} document with text; at least 2 are needed, one is held out")
+    held_out_at = set(range(HELD_OUT_EVERY // 2, len(documents), HELD_OUT_EVERY)) or {len(documents) - 1}
+    held_out = [document for i, document in enumerate(documents) if i in held_out_at]
+    kept = [document for i, document in enumerate(documents) if i not in held_out_at]
     tokenizer = text.train_tokenizer(kept, recipe.tokens_of_vocab)
     ids, starts = text.encode(tokenizer, kept)
     held_out_text = "\n\n".join(held_out)
@@ -227,7 +230,7 @@ def read_corpus(paths, recipe):
         raise SystemExit(f"--text: {len(ids)} tokens to train on and {len(held_out_ids)} held out; "
                          f"each must be more than {recipe.context}")
     return {"tokenizer": tokenizer, "ids": ids, "starts": starts, "held_out_ids": held_out_ids,
-            "held_out_text": held_out_text, "sources": [(path.name, path.stat().st_size,
+            "held_out_text": held_out_text, "num_documents": len(documents), "num_held_out": len(held_out), "sources": [(path.name, path.stat().st_size,
                                                     hashlib.sha256(path.read_bytes()).hexdigest()) for path in paths]}
 
 
@@ -236,11 +239,12 @@ def parse_arguments():
     parser.add_argument("--text", type=pathlib.Path, nargs="+", help="UTF-8 text files to train on")
     parser.add_argument("-o", "--output", type=pathlib.Path, required=True, help="a folder; OUTPUT/FAMILY must not exist")
     parser.add_argument("--family", choices=("llama", "opt"), nargs="+", default=["llama", "opt"])
-    parser.add_argument("--minutes", type=float, help="stop each model's training after this time")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's)")
+    parser.add_argument("--steps", type=positive(int), help="of each model's training (default: 3500)")
+    parser.add_argument("--minutes", type=positive(float), help="end each model's training after this time, if steps are left")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=positive(int), help="CPU threads (default: PyTorch's)")
     parser.add_argument("--compile", action="store_true", help="torch.compile: half a minute, then faster steps")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=positive(int), default=1)
     parser.add_argument("--smoke", action="store_true", help="tiny models on this repository's docs")
     parser.add_argument("--held-out-text", type=pathlib.Path, help="also write the held-out text, for bitdial eval")
     parser.add_argument("--json", action="store_true", help="print the facts of each model as JSON")
@@ -252,17 +256,39 @@ def parse_arguments():
     for path in options.text:
         if not path.is_file():
             parser.error(f"--text: no such file: {path}")
+    # What would end the run after the training is found before it.
+    options.family = list(dict.fromkeys(options.family))
     for family in options.family:
         if (options.output / family).exists():
             parser.error(f"-o: {options.output / family} exists; move it away")
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+        if options.held_out_text:
+            options.held_out_text.write_text("")
+    except OSError as error:
+        parser.error(f"cannot be written: {error}")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: this PyTorch sees no CUDA device")
+    if options.compile and not hasattr(torch, "compile"):
+        parser.error(f"--compile: PyTorch {torch.__version__} has no torch.compile (2.0 does)")
     return options
+
+
+def positive(kind):
+    def parse(value):
+        number = kind(value)
+        if not 0 < number < 1 << 31:
+            raise argparse.ArgumentTypeError(f"{value} is not a number above 0")
+        return number
+    parse.__name__ = kind.__name__
+    return parse
 
 
 def main():
     options = parse_arguments()
     if options.threads:
         torch.set_num_threads(options.threads)
-    recipe = Recipe(options.smoke)
+    recipe = Recipe(options.smoke, options.steps)
     corpus = read_corpus(options.text, recipe)
     print(f"{len(corpus['ids']):,} tokens, {len(corpus['held_out_ids']):,} held out", file=sys.stderr)
     if options.held_out_text:

@@ -28,14 +28,13 @@ half scored: {facts['held_out_tokens']:,} tokens of documents not trained on) |
 
 ## Recipe
 
-`scripts/train_demo.py --text {' '.join(name for name, _, _ in corpus['sources'])} --family {facts['family']} \
---seed {options.seed}{f' --minutes {options.minutes:g}' if options.minutes else ''}{' --smoke' if options.smoke else ''}`
+`scripts/train_demo.py {command_line(corpus, options, facts)}`
 
 {facts['steps']} steps of {recipe.batch} sequences of {recipe.context} tokens ({facts['tokens']:,} tokens, \
-{facts['minutes']} minutes on {torch.get_num_threads() if options.device == 'cpu' else 'one'} \
-{'CPU threads' if options.device == 'cpu' else 'GPU'}), Muon and AdamW, peak learning rate {recipe.learning_rate}, cosine to a \
-tenth, weight decay {recipe.weight_decay}; last training loss {facts['training_loss']}. PyTorch {torch.__version__}, \
-Python {platform.python_version()}. Every 33rd document was held out.
+{facts['minutes']} minutes on {f'{torch.get_num_threads()} CPU threads' if options.device == 'cpu' else 'one GPU'}), \
+{recipe.optimizer}, peak learning rate {recipe.learning_rate}, cosine to a tenth, weight decay {recipe.weight_decay}; last \
+training loss {facts['training_loss']}. PyTorch {torch.__version__}, Python {platform.python_version()}. \
+{corpus['num_held_out']} of {corpus['num_documents']} documents were held out.{CLOCK if options.minutes else ''}
 
 | text | bytes | sha256 |
 |---|---|---|
@@ -47,6 +46,19 @@ Ten prompts, temperature 0.7, top-k 40, seed {options.seed}; the first that came
 
 {samples}
 """
+
+
+CLOCK = " With --minutes the learning rate follows the clock: another run ends at another step and other weights."
+
+
+def command_line(corpus, options, facts):
+    words = [] if options.smoke else ["--text", *(name for name, _, _ in corpus["sources"])]
+    words += ["--family", facts["family"], "--seed", options.seed]
+    for flag in ("steps", "minutes", "threads"):
+        if getattr(options, flag):
+            words += [f"--{flag}", f"{getattr(options, flag):g}"]
+    words += [f"--{flag}" for flag in ("compile", "smoke") if getattr(options, flag)]
+    return " ".join(map(str, [*words, "--device", options.device]))
 
 
 def quoted(sample):
