@@ -63,6 +63,8 @@ class Proxy:
             if text.count(old) != 1:
                 raise RuntimeError(f"{CONFIG} has {old!r} {text.count(old)} times, expected once")
             text = text.replace(old, new)
+        self._stats = f"{FOLDER.name}/stats"
+        text = text.replace("global\n", f"global\n    stats socket {self._stats}\n", 1)
         path = pathlib.Path(FOLDER.name) / "haproxy.cfg"
         path.write_text(text)
         # It takes over a socket that listens already: no port is lost between choosing it and using it.
@@ -80,6 +82,14 @@ class Proxy:
     def _read_log(self):
         for line in self.process.stdout:
             self.log.append(line.rstrip("\n"))
+
+    def num_calls(self):
+        """What holds a place in the server."""
+        with socket.socket(socket.AF_UNIX) as stats:
+            stats.connect(self._stats)
+            stats.sendall(b"show stat bitdial 4 -1\n")
+            names, values = stats.makefile().read().split("\n")[:2]
+        return int(dict(zip(names.split(","), values.split(",")))["scur"])
 
     def channel(self):
         """A connection of its own."""
@@ -111,7 +121,7 @@ class Proxy:
 
 class RawClient:
     """HTTP/2 in frames, for what no gRPC library would send."""
-    HEADERS, RST_STREAM, SETTINGS, PING, CONTINUATION = 1, 3, 4, 6, 9
+    DATA, HEADERS, RST_STREAM, SETTINGS, PING, CONTINUATION = 0, 1, 3, 4, 6, 9
 
     def __init__(self, port, source=OTHER_ADDRESS):
         context = ssl.create_default_context(cafile=f"{FOLDER.name}/cert.pem")
@@ -312,7 +322,8 @@ class Limits(ProxyTest):
 
     def test_services_and_content(self):
         proxy = self.start()
-        for path in ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", NO_SERVICE, "/"):
+        for path in ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "/grpc.health.v1.Health/Watch",
+                     NO_SERVICE, "/"):
             self.refused(grpc.StatusCode.UNIMPLEMENTED, "no such service here",
                          lambda: proxy.channel().unary_unary(path)(b""))
         client = self.raw(proxy)
@@ -398,6 +409,43 @@ class Limits(ProxyTest):
         self.assertTrue(refused)
         self.assertEqual(len(clients), 64)
         self.expect_served(proxy.stub())
+
+    def test_calls_of_one_address(self):
+        proxy = self.start()
+        beside = Stream(proxy.stub())
+        # Messages of 1 MB whose first 20 kB come, more than the proxy's buffer: the server has them all, without an end.
+        message = b"\0" + (1 << 20).to_bytes(4, "big") + bytes(20000)
+        clients = [self.raw(proxy) for _ in range(6)]
+        for client in clients:
+            client.send(client.preface())
+            for stream in range(1, 190, 2):
+                client.send(client.headers(stream), client.frame(client.DATA, 0, stream, message[:10000]),
+                            client.frame(client.DATA, 0, stream, message[10000:]))
+        for client in clients[1:]:
+            client.receive_until(lambda frames: any(b"over 64 calls" in payload for _, _, payload in frames))
+        self.expect_served(proxy.stub())
+        self.assertEqual(proxy.num_calls(), 65)  # and the one beside
+        beside.end()
+        for client in clients:
+            client.close()
+        self.assertTrue(wait_until(lambda: proxy.num_calls() == 0, 60))
+
+    def test_silent_calls_of_a_client_that_left(self):
+        proxy = self.start()
+        client = self.raw(proxy)
+        message = long_request().SerializeToString()
+        message = b"\0" + len(message).to_bytes(4, "big") + message
+        streams = {1, 3, 5, 7}
+        client.send(client.preface(), *(client.headers(stream) + client.frame(client.DATA, 1, stream, message)  # END_STREAM
+                                        for stream in streams))
+        client.receive_until(lambda frames: streams <= {stream for kind, stream, _ in frames if kind == client.DATA})
+        SERVER.signal(signal.SIGSTOP)
+        try:
+            self.assertEqual(proxy.num_calls(), 4)
+            client.socket.shutdown(socket.SHUT_WR)  # a FIN; close() may send a reset, which is noticed anyway
+            self.assertTrue(wait_until(lambda: proxy.num_calls() == 0, 60))
+        finally:
+            SERVER.signal(signal.SIGCONT)
 
     def test_idle_and_slow_connections(self):
         proxy = self.start([("timeout http-keep-alive 2m", "timeout http-keep-alive 1s"),
