@@ -121,6 +121,7 @@ class Compose(unittest.TestCase):
                 self.assertTrue(service["read_only"])
                 self.assertEqual(service["cap_drop"], ["ALL"])
                 self.assertEqual(service["security_opt"], ["no-new-privileges:true"])
+                self.assertEqual(service["restart"], "unless-stopped")  # on-failure would leave it away after a reboot
                 for limit in ("mem_limit", "pids_limit", "cpus"):
                     self.assertIn(limit, service)
 

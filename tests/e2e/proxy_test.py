@@ -469,7 +469,81 @@ class Limits(ProxyTest):
         beside.end()
 
 
+class Names:
+    """A DNS server that knows one address, or no name at all."""
+
+    def __init__(self):
+        self.address = None
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._answer)
+        self._thread.start()
+
+    def _answer(self):
+        while True:
+            asked, client = self._socket.recvfrom(4096)
+            if not asked:
+                return
+            end = asked.index(b"\0", 12) + 5  # of the question: name, type, class
+            answer = b""
+            if self.address and asked[end - 4:end - 2] == b"\0\1":  # A
+                answer = b"\xc0\x0c\0\1\0\1\0\0\0\0\0\4" + socket.inet_aton(self.address)
+            flags = b"\x81\x80" if self.address else b"\x81\x83"  # no error, or no such name
+            counts = b"\0\1" + (b"\0\1" if answer else b"\0\0") + bytes(4)
+            self._socket.sendto(asked[:2] + flags + counts + asked[12:end] + answer, client)
+
+    def stop(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", ("127.0.0.1", self.port))
+        self._thread.join(30)
+        self._socket.close()
+
+
 class ServerBehind(ProxyTest):
+    def test_a_name_that_comes_late_and_moves(self):
+        names = Names()
+        self.addCleanup(names.stop)
+        server = Server(BITDIAL, BITS)
+        self.addCleanup(lambda: server.stop())
+        port = server.address.rsplit(":", 1)[1]
+        # libc would ask the network's own DNS.
+        proxy = Proxy(f"bitdial.invalid:{port}", [("parse-resolv-conf", f"nameserver test 127.0.0.1:{names.port}"),
+                                                  ("init-addr libc,none", "init-addr none"),
+                                                  ("inter 2s fall 2", "inter 100 fall 1")])
+        self.addCleanup(proxy.stop)
+        stub = proxy.stub()
+        tokenize = pb.TokenizeRequest(text="a")
+
+        def is_served():
+            try:
+                return stub.Tokenize(tokenize, timeout=30).token_ids is not None
+            except grpc.RpcError:
+                return False
+
+        self.refused(grpc.StatusCode.UNAVAILABLE, "bitdial does not answer", lambda: stub.Tokenize(tokenize, timeout=60))
+        names.address = "127.0.0.1"
+        self.assertTrue(wait_until(is_served, 90), proxy.log)
+        self.assertEqual(server.stop(), 0)
+        self.assertFalse(is_served())
+        server = Server(BITDIAL, BITS, listen=f"127.0.0.3:{port}")
+        names.address = "127.0.0.3"
+        self.assertTrue(wait_until(is_served, 90), proxy.log)
+
+    def test_killed(self):
+        server = Server(BITDIAL, BITS)
+        stub = self.start(server=server).stub()
+        running = stub.Generate(long_request())
+        next(running)
+        server.signal(signal.SIGKILL)
+        server.wait()
+        with self.assertRaises(grpc.RpcError) as caught:
+            list(running)
+        # HAProxy ends the stream without a status, and what that is called is up to the client's library.
+        self.assertIn(caught.exception.code(), (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE))
+        self.refused(grpc.StatusCode.UNAVAILABLE, "bitdial does not answer",
+                     lambda: stub.Tokenize(pb.TokenizeRequest(text="a"), timeout=60))
+
     def test_draining_and_gone_and_back(self):
         server = Server(BITDIAL, BITS)
         proxy = self.start([("inter 2s fall 2", "inter 100 fall 1")], server)
