@@ -13,7 +13,8 @@
 # Exit codes: 0 done; 1 something is missing and could not be installed; 2 usage.
 set -euo pipefail
 
-readonly ROOT="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
+ROOT="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
+readonly ROOT
 readonly DEPS="${BITDIAL_DEPS_DIR:-$ROOT/deps}"
 
 readonly PACKAGES=(
@@ -44,8 +45,9 @@ missing_packages() {
 }
 
 install_packages() {
-  command -v apt-get >/dev/null && command -v dpkg-query >/dev/null ||
+  if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     die "this is no Debian system: install the equivalents of: ${PACKAGES[*]}"
+  fi
   local missing extra
   mapfile -t missing < <(missing_packages "${PACKAGES[@]}")
   [[ ${#missing[@]} -gt 0 ]] || return 0
@@ -101,6 +103,7 @@ fetch_sentencepiece() {
 build_sentencepiece() {
   local work sdist source
   work="$(mktemp -d)"
+  # shellcheck disable=SC2064  # now: the variable is gone when the script ends
   trap "rm -rf '$work'" EXIT
   sdist="$(fetch_sentencepiece "$work")"
   say "building SentencePiece $SPM_VERSION (about half a minute)"

@@ -3,6 +3,7 @@
 
 # The Debian package sources of this machine, one line each.
 package_sources() {
+  # shellcheck disable=SC2016  # apt expands them
   apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)' 'Created-By: Packages' |
     awk '$5 == "Debian" {print $1, $2, $3, $4}' | sort -u
 }

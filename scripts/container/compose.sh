@@ -39,6 +39,37 @@ print(messages[-1].finish.usage.completion_tokens, "tokens through the proxy")
 ASK
 }
 
+# connects ADDRESS PORT [COMMAND...]: whether something accepts a connection there, tried under the command.
+connects() {
+  local address="$1" port="$2"
+  shift 2
+  # shellcheck disable=SC2016  # the inner bash expands them
+  "$@" timeout 5 bash -c ': <>"/dev/tcp/$0/$1"' "$address" "$port" 2>/dev/null
+}
+
+# Each "no connection" comes with one that there is, so that it means what it says.
+expect_no_way_out() {
+  local pid published routes elsewhere host
+  published="$(podman port "$SERVER")" || die "podman does not say which ports of $SERVER are published"
+  expect "published ports of the server" "$published" ""
+  pid="$(state "$SERVER" Pid)" || die "podman does not say which process $SERVER is"
+  routes="$(awk '$2 == "00000000"' "/proc/$pid/net/route")" || die "the server's routes cannot be read"
+  expect "routes of the server to elsewhere" "$routes" ""
+  elsewhere="$(podman inspect --format '{{(index .NetworkSettings.Networks "bitdial_outside").IPAddress}}' "$PROXY")" ||
+    die "podman does not say which address $PROXY has outside"
+  connects "$elsewhere" 8443 || die "the proxy does not accept at its address outside, $elsewhere:8443"
+  connects 127.0.0.1 50051 nsenter --target "$pid" --net || die "nothing accepts at 127.0.0.1:50051 in the server's network"
+  if connects "$elsewhere" 8443 nsenter --target "$pid" --net; then
+    die "the server has a way out: from its network, $elsewhere:8443 is reached"
+  fi
+
+  expect "published ports of the proxy" "$(podman port "$PROXY")" "8443/tcp -> 127.0.0.1:8443"
+  host="$(ip -4 -oneline address show scope global | awk '{sub("/.*", "", $4); print $4; exit}')"
+  [[ -n "$host" ]] || die "the host has no address but loopback, expected that of a bridge"
+  connects 127.0.0.1 8443 || die "nothing accepts at 127.0.0.1:8443"
+  if connects "$host" 8443; then die "the published port is also at $host:8443, expected 127.0.0.1 alone"; fi
+}
+
 main() {
   [[ $# -eq 1 ]] || { usage >&2; exit 2; }
   export MODEL="$1" CERTIFICATES="$WORK/certificates"
@@ -61,8 +92,7 @@ main() {
   expect_harmless "$SERVER" 65532
   expect_nothing_written "$SERVER"
   expect_harmless "$PROXY" 99
-  expect "published ports of the server" "$(podman port "$SERVER")" ""
-  expect "routes of the server to elsewhere" "$(awk '$2 == "00000000"' "/proc/$(state "$SERVER" Pid)/net/route")" ""
+  expect_no_way_out
   compose stop
   expect "exit code of the proxy" "$(state "$PROXY" ExitCode)" 0
   expect "exit code of the server" "$(state "$SERVER" ExitCode)" 0

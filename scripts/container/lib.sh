@@ -2,6 +2,7 @@
 # What container_check.sh and compose.sh share. Sourced after scripts/lib.sh, not run.
 
 readonly WORK="$ROOT/build/container"
+# shellcheck disable=SC2034  # for those who source this
 readonly BASE=localhost/bitdial-base  # tag latest: the base of this run
 # Sockets lie here, whose paths must be short; podman wants the same place every time.
 RUN="/tmp/bitdial-container-$(cksum <<<"$ROOT" | cut -d' ' -f1)"
@@ -43,6 +44,8 @@ expect_harmless() {
 
 # Mount points are made by podman: expect_nothing_written CONTAINER
 expect_nothing_written() {
+  local changes
+  changes="$(podman diff "$1")" || die "podman does not say what $1 has changed"  # in an argument its failure would pass
   expect "changes of the root of $1" \
-      "$(podman diff "$1" | grep -v -E '^C (/etc|/run)$|^A (/model|/run/secrets|/run/.containerenv)$' || true)" ""
+      "$(grep -v -E '^C (/etc|/run)$|^A (/model|/run/secrets|/run/.containerenv)$' <<<"$changes" || true)" ""
 }
