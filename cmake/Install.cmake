@@ -2,8 +2,9 @@
 # share/bitdial/ has the folders of the repository, so that links between its pages hold. Nothing that is installed
 # knows its own place: the tree can be moved.
 install(TARGETS bitdial RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(DIRECTORY configs DESTINATION ${CMAKE_INSTALL_DATADIR}/bitdial FILES_MATCHING PATTERN "*.json")
-install(FILES docs/api.md docs/cli.md docs/configuration.md docs/glossary.md
+install(DIRECTORY configs DESTINATION ${CMAKE_INSTALL_DATADIR}/bitdial FILES_MATCHING PATTERN "*.json"
+        PATTERN "haproxy.cfg")
+install(FILES docs/api.md docs/cli.md docs/configuration.md docs/container.md docs/glossary.md
         DESTINATION ${CMAKE_INSTALL_DATADIR}/bitdial/docs)
 install(FILES proto/bitdial/v1/inference.proto DESTINATION ${CMAKE_INSTALL_DATADIR}/bitdial/proto/bitdial/v1)
 install(FILES LICENSE CHANGELOG.md cmake/copyright DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/bitdial)
