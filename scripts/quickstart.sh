@@ -3,9 +3,11 @@
 #
 #   ./scripts/quickstart.sh                     SmolLM2-135M-Instruct (98 MB download)
 #   ./scripts/quickstart.sh --model PATH        your own: a Hugging Face folder, a GGUF file or a quantized folder
+#   ./scripts/quickstart.sh --demo              the small Llama of this repository: it goes on with a text, no download
 #
 #   --model PATH    use this model instead of downloading one
-#   --ask TEXT      the question                          (default: What is the capital of France?)
+#   --demo          use demo/llama; also what is used when the download fails
+#   --ask TEXT      the question   (default: What is the capital of France? The demo goes on with: Once upon a time)
 #   --bits "B B"    the bits to ask it at, each 1 to 8    (default: "4 3")
 #   --keep          leave the server running and say how to stop it
 #   -h, --help      this text
@@ -17,7 +19,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-MODEL='' QUESTION='What is the capital of France?' BITS='4 3' KEEP=no
+MODEL='' DEMO=no QUESTION='' BITS='4 3' KEEP=no
 QUANTIZE_FLAGS=() CHAT=() SERVER_PID='' ADDRESS='' BITDIAL="$ROOT/build/release/bitdial"
 
 parse_arguments() {
@@ -31,6 +33,7 @@ parse_arguments() {
           --bits) BITS="$2" ;;
         esac
         shift ;;
+      --demo) DEMO=yes ;;
       --keep) KEEP=yes ;;
       -h | --help) usage; exit 0 ;;
       *) echo "unknown argument: $1; see --help" >&2; exit 2 ;;
@@ -38,25 +41,38 @@ parse_arguments() {
     shift
   done
   [[ "$BITS" =~ ^[1-8](\ [1-8])*$ ]] || { echo "--bits takes numbers from 1 to 8: \"4 3\", not \"$BITS\"" >&2; exit 2; }
+  [[ -z "$MODEL" || $DEMO == no ]] || { echo "--model and --demo are one too many; see --help" >&2; exit 2; }
   if [[ -n "$MODEL" ]]; then
     [[ -e "$MODEL" ]] || die "--model: no such file or folder: $MODEL"
     MODEL="$(realpath "$MODEL")"
   fi
 }
 
-# Sets MODEL to a path.
+# Sets MODEL to a path, and QUESTION where none was given.
 get_model() {
   if [[ -n "$MODEL" ]]; then
     say "yours: $MODEL"
-    return
+  elif [[ $DEMO == yes ]]; then
+    use_demo
+  elif fetch_smollm2; then
+    MODEL="$ROOT/models/$SMOL_GGUF"
+    # The file is Q4_1, 16 levels to 32 weights: the same groups lose nothing at 4 bits, and a model this small needs
+    # fine groups at 3.
+    QUANTIZE_FLAGS=(--group-size 32)
+    say "SmolLM2-135M-Instruct, GGUF Q4_1, $(du -hL --apparent-size "$MODEL" | cut -f1)"
+  else
+    say "SmolLM2 is not to be had: going on with the demo model of this repository, which only knows how sentences go."
+    say "For a model of your own: ./scripts/quickstart.sh --model PATH (a Hugging Face folder or a GGUF file)"
+    use_demo
   fi
-  fetch_smollm2 || die "SmolLM2 is not to be had. Give a model of your own instead:" \
-      "./scripts/quickstart.sh --model PATH (a Hugging Face folder or a GGUF file of the Llama architecture)"
-  MODEL="$ROOT/models/$SMOL_GGUF"
-  # The file is Q4_1, 16 levels to 32 weights: the same groups lose nothing at 4 bits, and a model this small needs
-  # fine groups at 3.
-  QUANTIZE_FLAGS=(--group-size 32)
-  say "SmolLM2-135M-Instruct, GGUF Q4_1, $(du -hL --apparent-size "$MODEL" | cut -f1)"
+  QUESTION="${QUESTION:-What is the capital of France?}"
+}
+
+use_demo() {
+  MODEL="$ROOT/demo/llama"
+  QUESTION="${QUESTION:-Once upon a time}"
+  QUANTIZE_FLAGS=(--group-size 64)
+  say "demo/llama, fp16, $(du -hL --apparent-size "$MODEL" | cut -f1); what it was made from: demo/README.md"
 }
 
 # What a quantized folder was made from: path, flags, and size and time of every file. When one of them changes, it is
