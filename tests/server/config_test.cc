@@ -269,6 +269,7 @@ TEST(OtherVariables, AreAllDocumented) {
 TEST(ConfigFiles, ExamplesLoad) {
   int num_files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(BITDIAL_SOURCE_DIR "/configs")) {
+    if (entry.path().extension() != ".json") continue;  // the proxy's is tried by proxy_test
     const absl::StatusOr<ServerConfig> config =
         LoadConfig({.file = entry.path().string(), .environment = {}, .flags = {}});
     ASSERT_TRUE(config.ok()) << config.status();
