@@ -13,6 +13,9 @@ namespace {
 // Groups whose tables are built by one task at least: fewer cost less than waking a thread.
 constexpr int64_t kMinBuildGroups = 4;
 
+// Rows whose sums of a tile fit on the stack.
+constexpr int64_t kNearRows = 64;
+
 // Hands out 64-byte aligned pieces of one scratch allocation; a null base only measures.
 class ScratchCursor {
  public:
@@ -89,8 +92,11 @@ void Lut4Linear(const Lut4Isa& isa, const LinearArgs& args, Stream& stream) noex
   stream.pool().ParallelFor(layout.num_tiles, [&](int64_t tile) {
     const int64_t begin = tile * kTileLanes;
     const int64_t lanes = std::min(kTileLanes, weight.out_features - begin);
-    const bool is_tail = lanes < kTileLanes;
-    float* const acc = is_tail ? scratch.tail : args.y.data + begin;
+    // Rows of y can lie a power of two apart, all in the same few sets of the L1: sums that are
+    // added to for every plane and group stay together here.
+    alignas(64) float near[kNearRows * kTileLanes];
+    const bool is_near = num_rows <= kNearRows, is_tail = is_near || lanes < kTileLanes;
+    float* const acc = is_near ? near : is_tail ? scratch.tail : args.y.data + begin;
     const int64_t acc_stride = is_tail ? kTileLanes : args.y.stride;
     code_bytes.fetch_add(isa.tile(call, tile, acc, acc_stride), std::memory_order_relaxed);
     for (int64_t r = 0; r < num_rows; ++r) {
