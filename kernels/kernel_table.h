@@ -40,9 +40,10 @@ enum class KvFormat : uint8_t { kNone, kF32, kF16 };
 // kAny: the op does the same for both.
 enum class Role : uint8_t { kAny, kPrompt, kDecode };
 enum class Backend : uint8_t { kCpuRef, kCpuAvx2, kCpuAvx512, kCuda };
-// What decode kernels over bit-planes may round.
+// What kernels over bit-planes may round.
 //   kExact  nothing but fp32 arithmetic
-//   kInt8   the activations: 8 bits, a scale for each span of up to 128 of them
+//   kInt8   8 bits for activations, with a scale for each span of up to 128 of them; prompt rows also
+//           the rebuilt weights, with a scale for each output and group
 enum class Numerics : uint8_t { kExact, kInt8 };
 // Instructions that a row needs beyond those of its backend.
 enum class Extension : uint8_t { kNone, kVbmiVnni };

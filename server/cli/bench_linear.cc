@@ -34,11 +34,15 @@ struct LinearOptions {
   int num_samples = 20;
   std::string role = "decode";
   std::string numerics = "exact";
+  bool is_mixed = false;
   bool is_json = false;
 };
 
+// The bits of the rows of one call, descending.
+using RowBits = std::vector<uint8_t>;
+
 struct LinearResult {
-  int bits = 0;
+  std::vector<int> bits;  // of its rows, each value once
   int64_t rows = 0;
   std::string kernel;
   Spread us;
@@ -51,9 +55,11 @@ double SecondsSince(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// [out, in] random weight with sets for exactly `bits`.
-absl::StatusOr<BcqWeight> RandomWeight(int64_t out, int64_t in, int bits, int64_t group_size,
-                                       std::mt19937_64& random, ThreadPool& pool) {
+// [out, in] random weight with a set of scales for each of `sets`, ascending bits.
+absl::StatusOr<BcqWeight> RandomWeight(int64_t out, int64_t in, const std::vector<int>& sets,
+                                       int64_t group_size, std::mt19937_64& random,
+                                       ThreadPool& pool) {
+  const int bits = sets.back();
   std::vector<uint64_t> codes(static_cast<size_t>(in / 32 * bits * out + 1) / 2);
   for (uint64_t& word : codes) word = random();
   const int64_t num_groups = in / group_size;
@@ -65,8 +71,10 @@ absl::StatusOr<BcqWeight> RandomWeight(int64_t out, int64_t in, int bits, int64_
   kernels::CanonicalBcq canonical;
   canonical.codes = view(codes, DType::kI32, {in / 32, bits, out});
   canonical.group_size = group_size;
-  canonical.scales = {{bits, view(alpha, DType::kF16, {num_groups, bits, out}),
-                       view(beta, DType::kF16, {num_groups, out})}};
+  for (int set : sets) {
+    canonical.scales.push_back({set, view(alpha, DType::kF16, {num_groups, set, out}),
+                                view(beta, DType::kF16, {num_groups, out})});
+  }
   return kernels::PrepareBcq(canonical, pool);
 }
 
@@ -94,20 +102,40 @@ double TimeReadPass(const Buffer& buffer, ThreadPool& pool) {
   return seconds;
 }
 
+// Every value of the rows once, ascending.
+std::vector<int> SetsOf(const RowBits& row_bits) {
+  std::vector<int> sets(row_bits.rbegin(), row_bits.rend());
+  sets.erase(std::unique(sets.begin(), sets.end()), sets.end());
+  return sets;
+}
+
+// What a call reads: the planes up to the largest bits, and the scales of every set.
+int64_t BytesRead(int64_t out, int64_t in, const std::vector<int>& sets, int64_t group_size) {
+  int64_t num_scales = 0;
+  for (int set : sets) num_scales += set + 1;
+  return in * out * sets.back() / 8 + in / group_size * num_scales * out * 2;
+}
+
 absl::StatusOr<LinearResult> MeasureOne(const LinearOptions& options, int64_t out, int64_t in,
-                                        int bits, int64_t rows, const kernels::KernelTable& table,
+                                        const RowBits& row_bits, const kernels::KernelTable& table,
                                         Stream& stream) {
   ThreadPool& pool = stream.pool();
+  const auto rows = static_cast<int64_t>(row_bits.size());
+  const std::vector<int> sets = SetsOf(row_bits);
   const kernels::KernelKey key = {
       .op = kernels::Op::kLinear,
       .weight_format = kernels::WeightFormat::kBcq,
       .role = options.role == "prompt" ? kernels::Role::kPrompt : kernels::Role::kDecode};
   const kernels::KernelShape shape = {
-      .in_features = in, .out_features = out, .group_size = options.group_size, .max_bits = bits};
+      .in_features = in,
+      .out_features = out,
+      .group_size = options.group_size,
+      .max_bits = sets.back()};
   BITDIAL_ASSIGN_OR_RETURN(const kernels::KernelRow* row, table.Find(key, shape));
   const auto linear = std::get<kernels::LinearFn>(row->fn);
+  constexpr double kMaxSampleSeconds = 1;
 
-  const int64_t weight_bytes = in * out * bits / 8 + in / options.group_size * (bits + 1) * out * 2;
+  const int64_t weight_bytes = BytesRead(out, in, sets, options.group_size);
   constexpr int64_t kMaxCopies = 1024;  // small shapes stay in a cache whatever we do
   const int64_t num_copies =
       std::clamp<int64_t>(static_cast<int64_t>(RotationBytes()) / weight_bytes + 1, 2, kMaxCopies);
@@ -115,7 +143,7 @@ absl::StatusOr<LinearResult> MeasureOne(const LinearOptions& options, int64_t ou
   std::vector<BcqWeight> weights;
   for (int64_t i = 0; i < num_copies; ++i) {
     BITDIAL_ASSIGN_OR_RETURN(BcqWeight weight,
-                             RandomWeight(out, in, bits, options.group_size, random, pool));
+                             RandomWeight(out, in, sets, options.group_size, random, pool));
     weights.push_back(std::move(weight));
   }
   BITDIAL_ASSIGN_OR_RETURN(const Buffer read_buffer,
@@ -125,28 +153,53 @@ absl::StatusOr<LinearResult> MeasureOne(const LinearOptions& options, int64_t ou
   std::vector<float> x(static_cast<size_t>(rows * in)), y(static_cast<size_t>(rows * out));
   std::normal_distribution<float> normal;
   for (float& value : x) value = normal(random);
-  const std::vector<uint8_t> row_bits(static_cast<size_t>(rows), static_cast<uint8_t>(bits));
-  const auto run = [&](int64_t copy) {
-    linear({.bcq = &weights[static_cast<size_t>(copy % num_copies)],
+  int64_t num_calls = 0;
+  const auto run = [&] {
+    linear({.bcq = &weights[static_cast<size_t>(num_calls++ % num_copies)],
             .x = MakeMatrix<const float>(x.data(), rows, in),
             .y = MakeMatrix(y.data(), rows, out),
             .bits = row_bits.data()},
            stream);
   };
-  for (int64_t i = 0; i < num_copies; ++i) run(i);  // warm-up: first touch, scratch
+  run();  // warm-up: scratch
   std::vector<double> us, read_gb_per_s;
   for (int sample = 0; sample < options.num_samples; ++sample) {
     const auto start = std::chrono::steady_clock::now();
-    for (int64_t i = 0; i < num_copies; ++i) run(i);
-    us.push_back(1e6 * SecondsSince(start) / static_cast<double>(num_copies));
+    const int64_t first = num_calls;
+    // Every copy once; a call of many rows does not need so many.
+    while (num_calls < first + num_copies && SecondsSince(start) < kMaxSampleSeconds) run();
+    us.push_back(1e6 * SecondsSince(start) / static_cast<double>(num_calls - first));
     read_gb_per_s.push_back(static_cast<double>(read_buffer.num_bytes()) / 1e9 /
                             TimeReadPass(read_buffer, pool));
   }
-  LinearResult result{.bits = bits, .rows = rows, .kernel = row->name, .us = MakeSpread(us)};
+  LinearResult result{.bits = sets, .rows = rows, .kernel = row->name, .us = MakeSpread(us)};
   result.gb_per_s = static_cast<double>(weight_bytes) / 1e3 / result.us.median;
   result.read_gb_per_s = MakeSpread(read_gb_per_s).median;
   result.share_of_read = result.gb_per_s / result.read_gb_per_s;
   return result;
+}
+
+// The calls to measure: all rows of equal bits, and with --mixed as many rows of each.
+std::vector<RowBits> Calls(const LinearOptions& options) {
+  std::vector<RowBits> calls;
+  for (int bits : options.bits) {
+    for (int64_t rows : options.rows) {
+      calls.emplace_back(static_cast<size_t>(rows), static_cast<uint8_t>(bits));
+    }
+  }
+  std::vector<int> descending = options.bits;
+  std::sort(descending.rbegin(), descending.rend());
+  const auto num_bits = static_cast<int64_t>(descending.size());
+  for (int64_t rows : options.rows) {
+    if (!options.is_mixed || rows < num_bits) continue;
+    RowBits row_bits;
+    for (int64_t r = 0; r < rows; ++r) {
+      const auto i = static_cast<size_t>(r * num_bits / rows);
+      row_bits.push_back(static_cast<uint8_t>(descending[i]));
+    }
+    calls.push_back(std::move(row_bits));
+  }
+  return calls;
 }
 
 absl::Status BenchLinear(const LinearOptions& options) {
@@ -167,24 +220,24 @@ absl::Status BenchLinear(const LinearOptions& options) {
   Stream stream(*pool);
   TextTable text({"kernel", "bits", "rows", "us", "(min..max)", "GB/s", "read GB/s", "of read"});
   nlohmann::ordered_json json = {{"shape", options.shape}, {"threads", pool->num_threads()}};
-  for (int bits : options.bits) {
-    for (int64_t rows : options.rows) {
-      BITDIAL_ASSIGN_OR_RETURN(const LinearResult r,
-                               MeasureOne(options, out, in, bits, rows, table, stream));
-      text.AddRow(
-          {r.kernel, std::to_string(bits), std::to_string(rows), fmt::format("{:.1f}", r.us.median),
-           fmt::format("({:.1f}..{:.1f})", r.us.min, r.us.max), fmt::format("{:.1f}", r.gb_per_s),
-           fmt::format("{:.1f}", r.read_gb_per_s), fmt::format("{:.0f}%", 100 * r.share_of_read)});
-      json["results"].push_back({{"kernel", r.kernel},
-                                 {"bits", bits},
-                                 {"rows", rows},
-                                 {"us", r.us.median},
-                                 {"us_min", r.us.min},
-                                 {"us_max", r.us.max},
-                                 {"gb_per_s", r.gb_per_s},
-                                 {"read_gb_per_s", r.read_gb_per_s},
-                                 {"share_of_read", r.share_of_read}});
-    }
+  for (const RowBits& row_bits : Calls(options)) {
+    BITDIAL_ASSIGN_OR_RETURN(const LinearResult r,
+                             MeasureOne(options, out, in, row_bits, table, stream));
+    text.AddRow(
+        {r.kernel, fmt::format("{}", fmt::join(r.bits, "+")), std::to_string(r.rows),
+         fmt::format("{:.1f}", r.us.median),
+         fmt::format("({:.1f}..{:.1f})", r.us.min, r.us.max), fmt::format("{:.1f}", r.gb_per_s),
+         fmt::format("{:.1f}", r.read_gb_per_s), fmt::format("{:.0f}%", 100 * r.share_of_read)});
+    json["results"].push_back({{"kernel", r.kernel},
+                               {"bits", r.bits.size() == 1 ? nlohmann::ordered_json(r.bits[0])
+                                                           : nlohmann::ordered_json(r.bits)},
+                               {"rows", r.rows},
+                               {"us", r.us.median},
+                               {"us_min", r.us.min},
+                               {"us_max", r.us.max},
+                               {"gb_per_s", r.gb_per_s},
+                               {"read_gb_per_s", r.read_gb_per_s},
+                               {"share_of_read", r.share_of_read}});
   }
   if (options.is_json) {
     std::cout << JsonText(json, 2) << std::endl;
@@ -212,6 +265,8 @@ void AddBenchLinearCommand(CLI::App& bench, int& exit_code) {
       ->delimiter(',')
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
+  command->add_flag("--mixed", options->is_mixed,
+                    "Also calls whose rows are split evenly over all --bits");
   command->add_option("--group-size", options->group_size, "in_features that share a scale")
       ->check(CLI::Range(32, 1 << 20))
       ->capture_default_str();

@@ -48,8 +48,8 @@ void AddEngineFlags(CLI::App& command, EngineFlags& flags) {
       ->capture_default_str();
   command
       .add_option("--numerics", flags.numerics,
-                  "What decode kernels over bit-planes round: exact (fp32 arithmetic) or int8 "
-                  "(activations to 8 bits)")
+                  "What kernels over bit-planes round: exact (fp32 arithmetic) or int8 "
+                  "(activations, and a prompt's rebuilt weights, to 8 bits)")
       ->check(CLI::IsMember({"exact", "int8"}))
       ->capture_default_str();
 }

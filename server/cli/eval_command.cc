@@ -135,10 +135,7 @@ absl::Status Eval(const EvalOptions& options) {
   BITDIAL_ASSIGN_OR_RETURN(const std::string text, ReadText(options.file));
   BITDIAL_ASSIGN_OR_RETURN(engine::EngineOptions engine_options, options.engine.ToOptions());
   engine_options.max_context = options.window;
-  // int8 is a matter of decode kernels: a score by the prompt's would not show it.
-  engine_options.prompts_as_decode =
-      options.uses_decode_kernels ||
-      NumericsOf(options.engine.numerics) == kernels::Numerics::kInt8;
+  engine_options.prompts_as_decode = options.uses_decode_kernels;
   absl::StatusOr<ServedModel> loaded =
       LoadServedModel(options.engine.model, engine_options, NumericsOf(options.engine.numerics));
   if (absl::IsInvalidArgument(loaded.status()) &&
@@ -205,8 +202,7 @@ void AddEvalCommand(CLI::App& app, int& exit_code) {
   command->add_option("--max-windows", options->max_windows, "Score only the first windows; 0: all")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
   command->add_flag("--decode-kernels", options->uses_decode_kernels,
-                    "Score with the kernels of decoded tokens instead of the prompt's (slow); "
-                    "--numerics int8 implies it");
+                    "Score with the kernels of decoded tokens instead of the prompt's (slow)");
   command->add_flag("--json", options->is_json,
                     "Print one JSON object: perplexity, tokens, standard_error, bits, ...");
   command->callback([options, &exit_code] { exit_code = Report(Eval(*options)); });

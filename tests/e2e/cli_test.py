@@ -210,6 +210,11 @@ class CliTest(unittest.TestCase):
         result = run("bench", "linear", "--shape", "256x256", "--bits", "2", "--rows", "1,3", "--samples", "1", "--json")
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertEqual(len(json.loads(result.stdout)["results"]), 2)
+        result = run("bench", "linear", "--shape", "256x256", "--bits", "2,4", "--rows", "1,4", "--mixed", "--samples", "1",
+                     "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        calls = [(r["bits"], r["rows"]) for r in json.loads(result.stdout)["results"]]
+        self.assertEqual(calls, [(2, 1), (2, 4), (4, 1), (4, 4), ([2, 4], 4)])
         result = run("bench", "engine", self.quantized, "--prompt-tokens", "8", "--tokens", "4", "--requests", "1,2",
                      "--samples", "1", "--json")
         self.assertEqual(result.returncode, 0, result.stderr)

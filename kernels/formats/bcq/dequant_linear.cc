@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <atomic>
 
-#include "kernels/core/check.h"
 #include "kernels/formats/bcq/prepare.h"
+#include "kernels/formats/bcq/segments.h"
 
 namespace bitdial::kernels::bcq {
 namespace {
@@ -15,28 +15,6 @@ static_assert(cpu::kPanelK % kBlockInputs == 0);
 // Rows that share a rebuilt panel (chain_linear.cc takes the same): enough that rebuilding is a few
 // percent of the FMAs, few enough that a narrow layer feeds several threads.
 constexpr int64_t kChunkRows = 192;
-
-// Rows [begin, begin + count) of the call use `set`.
-struct Segment {
-  ScaleView set;
-  int64_t begin;
-  int64_t count;
-};
-
-// The segments of `rows` starting at row `first`: at most one for each of 8 bits, as bits descend.
-int64_t SplitByBits(const LinearArgs& args, int64_t first, int64_t num_rows, Segment* segments) {
-  int64_t count = 0;
-  for (int64_t r = first; r < first + num_rows; ++r) {
-    const ScaleView set = ViewOf(args.bcq->ScalesFor(args.bits[r]));
-    if (count > 0 && segments[count - 1].set.bits == set.bits) {
-      ++segments[count - 1].count;
-      continue;
-    }
-    BITDIAL_CHECK(count == 0 || set.bits < segments[count - 1].set.bits);
-    segments[count++] = {set, r, 1};
-  }
-  return count;
-}
 
 }  // namespace
 

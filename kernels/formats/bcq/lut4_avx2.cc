@@ -28,12 +28,10 @@ void RunLanes(const PlanePass& pass, int64_t lane) {
   const auto* table = reinterpret_cast<const float*>(pass.tables);
   const int64_t table_stride = pass.table_stride / static_cast<int64_t>(sizeof(float));
   for (int64_t block = 0; block < pass.num_blocks; ++block, codes += kTileLanes) {
-    if (block < pass.num_prefetch) {
-      const uint32_t* const ahead = codes + kPrefetchBlocks * kTileLanes;
+    const uint32_t* const ahead = pass.Ahead(block, codes);
 #pragma GCC unroll 2
-      for (int line = 0; line < kSlices * 8; line += 16) {
-        _mm_prefetch(reinterpret_cast<const char*>(ahead + line), _MM_HINT_T0);
-      }
+    for (int line = 0; line < kSlices * 8; line += 16) {
+      _mm_prefetch(reinterpret_cast<const char*>(ahead + line), _MM_HINT_T1);
     }
     for (int half = 0; half < 32; half += 16) {  // 4 tables to 16 bits of a word
       __m256i code[kSlices];

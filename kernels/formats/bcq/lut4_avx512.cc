@@ -31,12 +31,10 @@ void RunPlane(const PlanePass& pass) {
   const auto* table = reinterpret_cast<const float*>(pass.tables);
   const int64_t table_stride = pass.table_stride / static_cast<int64_t>(sizeof(float));
   for (int64_t block = 0; block < pass.num_blocks; ++block, codes += kTileLanes) {
-    if (block < pass.num_prefetch) {
+    const uint32_t* const ahead = pass.Ahead(block, codes);
 #pragma GCC unroll 4
-      for (int s = 0; s < kSlices; ++s) {
-        _mm_prefetch(reinterpret_cast<const char*>(codes + kPrefetchBlocks * kTileLanes + s * 16),
-                     _MM_HINT_T0);
-      }
+    for (int s = 0; s < kSlices; ++s) {
+      _mm_prefetch(reinterpret_cast<const char*>(ahead + s * 16), _MM_HINT_T1);
     }
     for (unsigned int half = 0; half < 32; half += 16) {  // 4 tables to 16 bits of a word
       __m512i code[kSlices];

@@ -64,11 +64,9 @@ void RunHalfTile(const PlanePass& pass, int64_t lane) {
     for (int r = 0; r < kRows; ++r) low[r] = high[r] = _mm256_setzero_si256();
 #pragma GCC unroll 1
     for (int64_t block = first; block < first + span_blocks; ++block) {
-      if (block < pass.num_prefetch) {
-        const uint32_t* const ahead = codes + kPrefetchBlocks * kTileLanes;
-        _mm_prefetch(reinterpret_cast<const char*>(ahead), _MM_HINT_T0);
-        _mm_prefetch(reinterpret_cast<const char*>(ahead + 16), _MM_HINT_T0);
-      }
+      const uint32_t* const ahead = pass.Ahead(block, codes);
+      _mm_prefetch(reinterpret_cast<const char*>(ahead), _MM_HINT_T1);
+      _mm_prefetch(reinterpret_cast<const char*>(ahead + 16), _MM_HINT_T1);
       __m256i bytes[4];
       TransposeWords(codes, bytes);
 #pragma GCC unroll 4

@@ -5,6 +5,7 @@
 #include "kernels/formats/bcq/lut4_avx512.h"
 #include "kernels/formats/bcq/lut4_i8.h"
 #include "kernels/formats/bcq/lut4_tile.h"
+#include "kernels/formats/bcq/vnni_avx512.h"
 
 namespace bitdial::kernels::bcq {
 namespace {
@@ -14,7 +15,8 @@ using namespace avx512;  // NOLINT: all of it is this file's
 // Byte b of a word asks table 2b with its low nibble and table 2b + 1 with its high one. One vpermb
 // looks up 64 bytes in the 4 even (or odd) tables of a block, which are one register: the index is
 // the nibble with 16b above it. vpdpbusd with ones adds the 4 lookups of a word to its lane.
-template <int kRows>
+// kIsOneSpan: the group is one span, as nearly always; u is then one product.
+template <int kRows, bool kIsOneSpan>
 void RunPlane(const PlanePass& pass) {
   const __m512i nibble = _mm512_set1_epi8(15);
   const __m512i table_of_byte = _mm512_set1_epi32(0x30201000);
@@ -22,24 +24,23 @@ void RunPlane(const PlanePass& pass) {
   const int64_t group_size = pass.num_blocks * kBlockInputs;
   const int64_t span_blocks = SpanInputs(group_size) / kBlockInputs;
   const int64_t scale_offset = Lut4I8ScaleOffset(group_size);
-  alignas(64) float u[kRows][kTileLanes] = {};
+  alignas(64) float u[kIsOneSpan ? 1 : kRows][kTileLanes];
+  if constexpr (!kIsOneSpan) __builtin_memset(u, 0, sizeof(u));
   const uint32_t* codes = pass.codes;
   const std::byte* tables = pass.tables;
   for (int64_t first = 0, span = 0; first < pass.num_blocks; first += span_blocks, ++span) {
-    __m512i sum[kRows][kSlices];
+    Int32x16 sum[kRows][kSlices];
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-      for (int s = 0; s < kSlices; ++s) sum[r][s] = _mm512_setzero_si512();
+      for (int s = 0; s < kSlices; ++s) sum[r][s] = Int32x16{};
     }
 #pragma GCC unroll 1
     for (int64_t block = first; block < first + span_blocks; ++block) {
-      if (block < pass.num_prefetch) {
+      const uint32_t* const ahead = pass.Ahead(block, codes);
 #pragma GCC unroll 4
-        for (int s = 0; s < kSlices; ++s) {
-          _mm_prefetch(reinterpret_cast<const char*>(codes + kPrefetchBlocks * kTileLanes + s * 16),
-                       _MM_HINT_T0);
-        }
+      for (int s = 0; s < kSlices; ++s) {
+        _mm_prefetch(reinterpret_cast<const char*>(ahead + s * 16), _MM_HINT_T1);
       }
       __m512i even[kSlices], odd[kSlices];
 #pragma GCC unroll 4
@@ -56,10 +57,8 @@ void RunPlane(const PlanePass& pass) {
         const __m512i odd_tables = _mm512_load_si512(of_row + 64);
 #pragma GCC unroll 4
         for (int s = 0; s < kSlices; ++s) {
-          sum[r][s] =
-              _mm512_dpbusd_epi32(sum[r][s], ones, _mm512_permutexvar_epi8(even[s], even_tables));
-          sum[r][s] =
-              _mm512_dpbusd_epi32(sum[r][s], ones, _mm512_permutexvar_epi8(odd[s], odd_tables));
+          sum[r][s] = DotBytes(sum[r][s], ones, _mm512_permutexvar_epi8(even[s], even_tables));
+          sum[r][s] = DotBytes(sum[r][s], ones, _mm512_permutexvar_epi8(odd[s], odd_tables));
         }
       }
       codes += kTileLanes;
@@ -73,12 +72,16 @@ void RunPlane(const PlanePass& pass) {
       float* const acc = pass.acc + r * pass.acc_stride;
 #pragma GCC unroll 4
       for (int s = 0; s < kSlices; ++s) {
-        const __m512 now =
-            _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(sum[r][s]), _mm512_load_ps(u[r] + s * 16));
-        if (first + span_blocks < pass.num_blocks) {
-          _mm512_store_ps(u[r] + s * 16, now);
+        const __m512 dot = ToFloats(sum[r][s]);
+        if constexpr (kIsOneSpan) {
+          AddScaled(pass.alpha[r], _mm512_mul_ps(scale, dot), acc, s * 16);
         } else {
-          AddScaled(pass.alpha[r], now, acc, s * 16);
+          const __m512 now = _mm512_fmadd_ps(scale, dot, _mm512_load_ps(u[r] + s * 16));
+          if (first + span_blocks < pass.num_blocks) {
+            _mm512_store_ps(u[r] + s * 16, now);
+          } else {
+            AddScaled(pass.alpha[r], now, acc, s * 16);
+          }
         }
       }
     }
@@ -90,7 +93,12 @@ struct Isa {
 
   template <int kRows>
   static void Run(const PlanePass& pass) {
-    RunPlane<kRows>(pass);
+    if (pass.num_blocks * kBlockInputs <= kMaxSpanInputs &&
+        SpanInputs(pass.num_blocks * kBlockInputs) == pass.num_blocks * kBlockInputs) {
+      RunPlane<kRows, true>(pass);
+    } else {
+      RunPlane<kRows, false>(pass);
+    }
   }
   static void Beta(const uint16_t* beta, float group_sum, float* acc) {
     AddBeta(beta, group_sum, acc);

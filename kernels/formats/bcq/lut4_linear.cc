@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels/core/check.h"
+#include "kernels/core/scratch_cursor.h"
 #include "kernels/formats/bcq/prepare.h"
 
 namespace bitdial::kernels::bcq {
@@ -13,25 +14,11 @@ namespace {
 // Groups whose tables are built by one task at least: fewer cost less than waking a thread.
 constexpr int64_t kMinBuildGroups = 4;
 
+// Enough that a thread which lost its core for a moment leaves work to the others.
+constexpr int64_t kTasksPerThread = 4;
+
 // Rows whose sums of a tile fit on the stack.
 constexpr int64_t kNearRows = 64;
-
-// Hands out 64-byte aligned pieces of one scratch allocation; a null base only measures.
-class ScratchCursor {
- public:
-  explicit ScratchCursor(std::byte* base) : base_(base) {}
-  template <typename T>
-  T* Take(int64_t count) {
-    T* const piece = base_ == nullptr ? nullptr : reinterpret_cast<T*>(base_ + used_);
-    used_ += (static_cast<size_t>(count) * sizeof(T) + 63) / 64 * 64;
-    return piece;
-  }
-  size_t used() const { return used_; }
-
- private:
-  std::byte* base_;
-  size_t used_ = 0;
-};
 
 struct Lut4Scratch {
   ScaleView* rows;
@@ -89,7 +76,7 @@ void Lut4Linear(const Lut4Isa& isa, const LinearArgs& args, Stream& stream) noex
   });
 
   std::atomic<int64_t> code_bytes{0};
-  stream.pool().ParallelFor(layout.num_tiles, [&](int64_t tile) {
+  const auto run_tile = [&](int64_t tile) {
     const int64_t begin = tile * kTileLanes;
     const int64_t lanes = std::min(kTileLanes, weight.out_features - begin);
     // Rows of y can lie a power of two apart, all in the same few sets of the L1: sums that are
@@ -105,6 +92,13 @@ void Lut4Linear(const Lut4Isa& isa, const LinearArgs& args, Stream& stream) noex
         std::memcpy(out, acc + r * acc_stride, static_cast<size_t>(lanes) * sizeof(float));
       if (args.bias != nullptr) AddBias(args.bias + begin, out, lanes);
     }
+  };
+  // Neighbouring tiles together: the end of one fetches the beginning of the next.
+  const int64_t num_tasks =
+      std::min<int64_t>(layout.num_tiles, kTasksPerThread * stream.pool().num_threads());
+  stream.pool().ParallelFor(num_tasks, [&](int64_t task) {
+    const int64_t end = layout.num_tiles * (task + 1) / num_tasks;
+    for (int64_t tile = layout.num_tiles * task / num_tasks; tile < end; ++tile) run_tile(tile);
   });
   if (args.traffic != nullptr) args.traffic->code_bytes += code_bytes.load();
 }

@@ -1,5 +1,6 @@
 #include "kernels/formats/bcq/rows.h"
 
+#include "kernels/formats/bcq/dequant_i8_linear.h"
 #include "kernels/formats/bcq/dequant_linear.h"
 #include "kernels/formats/bcq/linear_ref.h"
 #include "kernels/formats/bcq/lut4_i8.h"
@@ -51,6 +52,16 @@ void DequantAvx2(const LinearArgs& args, Stream& stream) noexcept {
 void DequantAvx512(const LinearArgs& args, Stream& stream) noexcept {
   bcq::DequantLinear({bcq::DequantPanelAvx512, cpu::ChainGemmAvx512}, args, stream);
 }
+void DequantI8Ref(const LinearArgs& args, Stream& stream) noexcept {
+  bcq::DequantI8Linear({1, bcq::I8QuantizeRef, bcq::I8PanelRef, bcq::I8GemmRef}, args, stream);
+}
+void DequantI8Avx2(const LinearArgs& args, Stream& stream) noexcept {
+  bcq::DequantI8Linear({2, bcq::I8QuantizeAvx2, bcq::I8PanelAvx2, bcq::I8GemmAvx2}, args, stream);
+}
+void DequantI8Avx512(const LinearArgs& args, Stream& stream) noexcept {
+  bcq::DequantI8Linear({1, bcq::I8QuantizeAvx512, bcq::I8PanelAvx512, bcq::I8GemmAvx512}, args,
+                       stream);
+}
 
 constexpr KernelKey kPrompt = {
     .op = Op::kLinear, .weight_format = WeightFormat::kBcq, .role = Role::kPrompt};
@@ -77,6 +88,12 @@ const KernelRow kRows[] = {
      LinearFn{DequantAvx2}},
     {kPrompt, Backend::kCpuRef, "bcq_linear_f32_prompt__ref", "ref_f64", Supports,
      LinearFn{bcq::LinearRef}},
+    {kPrompt, Backend::kCpuAvx512, "bcq_linear_i8_dequant__avx512", "dequant_i8", Supports,
+     LinearFn{DequantI8Avx512}, Numerics::kInt8, Extension::kVbmiVnni},
+    {kPrompt, Backend::kCpuAvx2, "bcq_linear_i8_dequant__avx2", "dequant_i8", Supports,
+     LinearFn{DequantI8Avx2}, Numerics::kInt8},
+    {kPrompt, Backend::kCpuRef, "bcq_linear_i8_dequant__ref", "dequant_i8", Supports,
+     LinearFn{DequantI8Ref}, Numerics::kInt8},
     {kEmbed, Backend::kCpuRef, "bcq_embedding_f32__ref", "ref_f64", Supports,
      EmbeddingFn{bcq::EmbeddingRef}},
 };
