@@ -184,6 +184,12 @@ absl::StatusOr<KernelTable> KernelTable::CreateFromEnvironment(Numerics numerics
   return Create(DetectCpuFeatures(), forced == nullptr ? "" : forced, numerics);
 }
 
+std::string KernelTable::SlowReason() const {
+  if (backend_ != Backend::kCpuRef || is_forced_) return "";
+  return MissingFor(Backend::kCpuAvx2, features_) +
+         ": the reference kernels run, many times slower than those for AVX2";
+}
+
 bool KernelTable::IsRunnable(const KernelRow& row) const {
   if (is_forced_ && row.backend != backend_ && row.backend != Backend::kCpuRef) return false;
   return MissingFor(row.backend, features_).empty() && HasExtension(row.extension, features_);

@@ -129,6 +129,9 @@ class KernelTable {
   }
 
   Backend backend() const { return backend_; }  // the preferred one
+  // Why the reference kernels run, which are many times slower than the others; "" where they do
+  // not, or where they were forced.
+  std::string SlowReason() const;
   Numerics numerics() const { return numerics_; }
   std::span<const KernelRow> rows() const;      // every row of this build, runnable here or not
   bool IsRunnable(const KernelRow& row) const;

@@ -53,8 +53,8 @@ get_source() {
   if [[ -f "$PEER/source/CMakeLists.txt" ]]; then return 0; fi
   mkdir -p "$PEER/source"
   if ! has_sha256 "$PEER/$SDIST" "$SDIST_SHA256"; then
-    quiet llamacpp-download python3 -m pip download --disable-pip-version-check --no-deps --no-binary=:all: \
-      --no-build-isolation --dest "$PEER" "llama-cpp-python==0.3.36" || die "pip could not download $SDIST"
+    quiet llamacpp-download python3 -m pip download --disable-pip-version-check --no-deps --no-binary=llama-cpp-python \
+      --dest "$PEER" "llama-cpp-python==0.3.36" || die "pip could not download $SDIST"
     has_sha256 "$PEER/$SDIST" "$SDIST_SHA256" || die "$PEER/$SDIST does not have the sha256 $SDIST_SHA256"
   fi
   tar -xzf "$PEER/$SDIST" -C "$PEER/source" --strip-components=3 "${SDIST%.tar.gz}/vendor/llama.cpp"

@@ -57,6 +57,7 @@ absl::Status Doctor(const DoctorOptions& options) {
   fmt::print("bitdial   {}\ncpu       {}, {} cores and {:.1f} GiB for this process\nbackend   {}\n",
              Version(), CpuModelName(), NumAvailableCores(),
              static_cast<double>(AvailableMemoryBytes()) / (1 << 30), Name(table.backend()));
+  if (!table.SlowReason().empty()) fmt::print("          {}\n", table.SlowReason());
   for (const auto& [name, is_present] : features)
     fmt::print("  {:<20} {}\n", name, is_present ? "yes" : "no");
   for (const std::string& device : cuda) fmt::print("cuda      {}\n", device);

@@ -101,6 +101,7 @@ absl::Status Generate(const GenerateOptions& options) {
   BITDIAL_ASSIGN_OR_RETURN(const engine::EngineOptions engine_options, options.engine.ToOptions());
   BITDIAL_ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(options.engine.model, engine_options,
                                                               NumericsOf(options.engine.numerics)));
+  if (!model.slow_reason.empty()) fmt::print(stderr, "note: {}\n", model.slow_reason);
   const engine::ModelInfo& info = model.engine->model();
   engine::Request request;
   BITDIAL_ASSIGN_OR_RETURN(request.weight_bits, ResolveBits(options.engine.bits, info));

@@ -65,6 +65,7 @@ absl::Status ServeUntilSignal(const ServeOptions& options, const ServerConfig& c
   if (!loaded.ok()) return Explain(loaded.status(), options, config);
   model = *std::move(loaded);
   model.name = name;
+  if (!model.slow_reason.empty()) spdlog::warn("{}", model.slow_reason);
   is_ready = true;
   server->Serve(model);
   fmt::print("{}\n", ReadyLine(model, server->address()));

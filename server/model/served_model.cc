@@ -18,6 +18,7 @@ absl::StatusOr<ServedModel> LoadServedModel(const std::string& path, engine::Eng
   model.name = NameOfModel(path);
   BITDIAL_ASSIGN_OR_RETURN(const kernels::KernelTable table,
                            kernels::KernelTable::CreateFromEnvironment(numerics));
+  model.slow_reason = table.SlowReason();
   BITDIAL_ASSIGN_OR_RETURN(model.checkpoint, quant::Checkpoint::Open(path));
   BITDIAL_ASSIGN_OR_RETURN(model.sampling_defaults, ReadSamplingDefaults(*model.checkpoint));
   BITDIAL_ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::Load(model.checkpoint->tokenizer_path()));

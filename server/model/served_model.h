@@ -21,6 +21,7 @@ struct ServedModel {
   std::unique_ptr<Tokenizer> tokenizer;
   ChatTemplate chat_template;
   SamplingDefaults sampling_defaults;
+  std::string slow_reason;  // KernelTable::SlowReason
   std::unique_ptr<engine::Engine> engine;
 
   std::string quantization_method() const;  // "anybcq", ..., or "dense"
