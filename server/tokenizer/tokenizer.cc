@@ -47,7 +47,7 @@ TokenizerOr LoadFolder(const std::string& folder) {
   if (has("vocab.json") && has("merges.txt")) {
     BITDIAL_ASSIGN_OR_RETURN(const Json vocab, ReadJsonFile(folder + "/vocab.json"));
     BITDIAL_ASSIGN_OR_RETURN(const auto merges, quant::MappedFile::Open(folder + "/merges.txt"));
-    return TokenizerFromVocabAndMerges(vocab, TextOf(*merges), config, folder + "/vocab.json");
+    return TokenizerFromVocabAndMerges(vocab, TextOf(*merges), config, folder);
   }
   return NotFound(
       "{}: no tokenizer: looked for tokenizer.json, tokenizer.model, vocab.gguf, vocab.json with "

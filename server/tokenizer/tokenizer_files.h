@@ -20,10 +20,12 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromJson(const Json& json,
                                                              const std::string& what);
 
 // vocab.json and merges.txt: GPT-2 and OPT before tokenizer.json. A vocabulary that begins as
-// fairseq's do is OPT's: where config is silent, a text begins with </s>.
+// fairseq's do is OPT's: where config is silent, a text begins with </s>. folder: where both lie,
+// for messages. Errors  DATA_LOSS also merges that make too few of the vocabulary's tokens
+// (merges_text.h).
 absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromVocabAndMerges(
     const Json& vocab, std::string_view merges, const TokenizerConfig& config,
-    const std::string& what);
+    const std::string& folder);
 
 // tokenizer.model of SentencePiece.
 absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromSentencePiece(std::string_view bytes,

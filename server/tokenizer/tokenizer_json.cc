@@ -3,13 +3,13 @@
 #include <set>
 
 #include "server/tokenizer/bpe_tokenizer.h"
+#include "server/tokenizer/merges_text.h"
 #include "server/tokenizer/tokenizer_files.h"
 
 namespace bitdial::server {
 namespace {
 
 constexpr int64_t kMaxId = (1 << 21) - 1;
-constexpr size_t kMaxMerges = 1 << 21;
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
 
 absl::StatusOr<JsonObject> MakeTyped(const Json& json, const std::string& what, std::string* type) {
@@ -308,25 +308,6 @@ absl::Status ApplyConfig(const TokenizerConfig& config, bool has_template, BpeSp
   return absl::OkStatus();
 }
 
-// The lines "left right" of merges.txt, of which the first may be a "#version".
-absl::Status ParseMergesText(std::string_view merges, const std::string& what, BpeSpec* spec) {
-  for (size_t line_number = 1; !merges.empty(); ++line_number) {
-    const size_t end = std::min(merges.find('\n'), merges.size());
-    std::string_view line = merges.substr(0, end);
-    merges.remove_prefix(std::min(end + 1, merges.size()));
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    if (line.empty() || (line_number == 1 && line.starts_with("#version"))) continue;
-    const size_t space = line.find(' ');
-    if (space == std::string_view::npos || line.find(' ', space + 1) != std::string_view::npos) {
-      return DataLoss("{}: merges line {}: expected two tokens", what, line_number);
-    }
-    if (spec->merges.size() == kMaxMerges)
-      return DataLoss("{}: more than {} merges", what, kMaxMerges);
-    spec->merges.emplace_back(line.substr(0, space), line.substr(space + 1));
-  }
-  return absl::OkStatus();
-}
-
 // fairseq's dictionaries begin with these four, and so does OPT's vocabulary.
 bool IsFairseqVocab(const std::vector<std::string>& tokens) {
   constexpr std::string_view kFirst[] = {"<s>", "<pad>", "</s>", "<unk>"};
@@ -407,10 +388,11 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromJson(const Json& json,
 absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromVocabAndMerges(const Json& vocab,
                                                                        std::string_view merges,
                                                                        const TokenizerConfig& said,
-                                                                       const std::string& what) {
+                                                                       const std::string& folder) {
+  const std::string vocab_path = folder + "/vocab.json", merges_path = folder + "/merges.txt";
   BpeSpec spec;
-  BITDIAL_ASSIGN_OR_RETURN(spec.tokens, ParseVocab(vocab, what));
-  BITDIAL_RETURN_IF_ERROR(ParseMergesText(merges, what, &spec));
+  BITDIAL_ASSIGN_OR_RETURN(spec.tokens, ParseVocab(vocab, vocab_path));
+  BITDIAL_ASSIGN_OR_RETURN(spec.merges, ParseMergesText(merges, merges_path));
   TokenizerConfig config = said;
   if (IsFairseqVocab(spec.tokens)) SetFairseqDefaults(&config);
   spec.pre_tokenizer = {"gpt2"};
@@ -422,8 +404,11 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> TokenizerFromVocabAndMerges(const Jso
     if (const auto id = FindId(spec, token)) spec.added.push_back({.id = *id, .content = token});
   }
   BITDIAL_RETURN_IF_ERROR(ApplyConfig(config, /*has_template=*/false, &spec));
+  const absl::Status is_whole =
+      CheckMergesMakeVocab(spec.merges, spec.tokens, spec.added, merges_path);
   auto tokenizer = BpeTokenizer::Make(std::move(spec));
-  if (!tokenizer.ok()) return Annotate(tokenizer.status(), what);
+  if (!tokenizer.ok()) return Annotate(tokenizer.status(), vocab_path);
+  BITDIAL_RETURN_IF_ERROR(is_whole);  // after what names a line of the file
   return tokenizer;
 }
 

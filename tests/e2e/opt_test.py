@@ -153,6 +153,12 @@ class OptTest(unittest.TestCase):
         (model / "merges.txt").unlink()
         self.expect_failure(bitdial("generate", model, "--prompt", "x"), EXIT_BAD_FILE, "vocab.json with merges.txt")
 
+    def test_merges_cut_short(self):
+        model = self.copy_of("short_merges")
+        (model / "merges.txt").write_text("#version: 0.2\nt h\n")
+        self.expect_failure(bitdial("generate", model, "--prompt", "x"), EXIT_BAD_FILE, "merges.txt",
+                            'make 1 of the vocabulary\'s 14 tokens of several symbols, and not "in"', "copy it again")
+
     def test_pickled_weights(self):
         model = self.copy_of("pickled")
         (model / "model.safetensors").rename(model / "pytorch_model.bin")

@@ -71,7 +71,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!config.ok()) return 0;
   BITDIAL_CHECK(!FindInvalidUtf8(config->chat_template));
   CheckIfTaken(TokenizerFromJson(TokenizerJson(), *config, "tokenizer.json"));
-  CheckIfTaken(TokenizerFromVocabAndMerges(Vocabulary(), "a b\n", *config, "vocab.json"));
+  CheckIfTaken(TokenizerFromVocabAndMerges(Vocabulary(), "a b\n", *config, "folder"));
   CheckIfTaken(TokenizerFromSentencePiece(model, *config, "tokenizer.model"));
   return 0;
 }

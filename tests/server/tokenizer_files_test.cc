@@ -359,7 +359,7 @@ TEST_F(VocabAndMergesTest, FilesOfTwoTokenizersAreRefused) {
   folder_.Write("merges.txt", merges + "t quux\n");
   ExpectDataLoss("\"quux\" is no token; take vocabulary and merges from one tokenizer");
   folder_.Write("merges.txt", merges + "thr\n");
-  ExpectDataLoss("expected two tokens");
+  ExpectDataLoss("merges.txt: merges line 440: expected two tokens");
   folder_.Write("merges.txt", merges + "a b c\n");
   ExpectDataLoss("expected two tokens");
   folder_.Write("merges.txt", merges + " a\n");
@@ -373,11 +373,44 @@ TEST_F(VocabAndMergesTest, FilesOfTwoTokenizersAreRefused) {
   EXPECT_EQ(Tokenizer::Load(folder_.path()).status().code(), absl::StatusCode::kNotFound);
 }
 
+// Half a copy is a list of merges too.
+TEST_F(VocabAndMergesTest, MergesCutShortAreRefused) {
+  const std::string merges = ReadText(folder_.path() + "/merges.txt");
+  for (size_t percent = 5; percent <= 90; percent += 5) {
+    SCOPED_TRACE(percent);
+    const std::string begin = merges.substr(0, merges.size() * percent / 100);
+    folder_.Write("merges.txt", begin.substr(0, begin.rfind('\n') + 1));
+    ExpectDataLoss("merges.txt: its ");
+    ExpectDataLoss("for one: it is cut short or of another tokenizer; copy it again");
+  }
+  folder_.Write("merges.txt", "#version: 0.2\n");
+  ExpectDataLoss("its 0 merges make 0 of the vocabulary's 438 tokens of several symbols, and not");
+}
+
+// Tokens that no merge makes and none has to: special ones, and a few that are just there.
+TEST_F(VocabAndMergesTest, AFewTokensThatNoMergeMakesAreNormal) {
+  Json vocab = ReadGolden(folder_.path() + "/vocab.json");
+  const auto add = [&](const std::string& text) { vocab[text] = vocab.size(); };
+  for (int i = 0; i < 8; ++i) add("madeupword" + std::to_string(i));
+  for (int i = 0; i < 100; ++i) add("<extra_" + std::to_string(i) + ">");
+  Json added = Json::object();
+  for (int i = 0; i < 100; ++i) {
+    add("added" + std::to_string(i));
+    added["added" + std::to_string(i)] = vocab.size() - 1;
+  }
+  folder_.Write("vocab.json", vocab.dump());
+  folder_.Write("added_tokens.json", added.dump());
+  EXPECT_NE(LoadOrFail(folder_.path()), nullptr);
+  folder_.Write("added_tokens.json", "{}");
+  ExpectDataLoss("its 438 merges make 438 of the vocabulary's 546 tokens of several symbols");
+}
+
 TEST(MutationTest, VocabAndMerges) {
   const std::string vocab = ReadText(GoldenPath("tokenizer/opt/vocab.json"));
   const std::string merges = ReadText(GoldenPath("tokenizer/opt/merges.txt"));
+  const std::string blank(vocab.size(), '\n');  // where a cut loses nothing
   size_t num_loaded = 0;
-  Mutate(vocab + '\0' + merges, 300, &num_loaded, [](const std::string& bytes) {
+  Mutate(vocab + '\0' + merges + blank, 300, &num_loaded, [](const std::string& bytes) {
     const size_t nul = std::min(bytes.find('\0'), bytes.size());
     const auto json = ParseJson(bytes.substr(0, nul), "mutated");
     if (!json.ok()) return std::unique_ptr<Tokenizer>();

@@ -137,6 +137,30 @@ TEST(OptTest, TwoFilesAreEnough) {
   EXPECT_EQ(by_two->eos_ids(), std::vector<int32_t>{2});
 }
 
+// The real vocabularies have few tokens that no merge makes, so a copy that lost 2% is known as
+// one.
+TEST(MergesTest, RealFilesAreWholeAndCutOnesAreRefused) {
+  for (const auto& [vocab_name, merges_name] :
+       {std::pair("opt/gpt2-vocab.json", "opt/gpt2-merges.txt"),
+        std::pair("gpt2/vocab.json", "gpt2/merges.txt")}) {
+    const auto vocab = testing::SharedData(std::string("tokenizers/") + vocab_name);
+    const auto merges = testing::SharedData(std::string("tokenizers/") + merges_name);
+    if (!vocab || !merges) GTEST_SKIP() << "SKIPPED: real merges need shared data";
+    const TemporaryFolder folder;
+    folder.Copy(*vocab, "vocab.json");
+    const std::string whole = ReadText(*merges);
+    folder.Write("merges.txt", whole);
+    EXPECT_NE(LoadOrFail(folder.path()), nullptr);
+    for (const int percent : {98, 90, 50, 10}) {
+      const std::string begin = whole.substr(0, whole.size() * static_cast<size_t>(percent) / 100);
+      folder.Write("merges.txt", begin.substr(0, begin.rfind('\n') + 1));
+      const auto tokenizer = Tokenizer::Load(folder.path());
+      EXPECT_THAT(std::string(tokenizer.status().message()), ::testing::HasSubstr("cut short"))
+          << merges_name << " " << percent << "%";
+    }
+  }
+}
+
 // The published ids are of texts we do not have: decoding and encoding again must give them back.
 TEST(OptTest, PublishedIdsComeBack) {
   const TemporaryFolder folder;
