@@ -268,4 +268,6 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const quant::Checkpoint& 
                                         std::move(loop));
 }
 
+absl::Status Engine::Check(const quant::Checkpoint& checkpoint) { return CheckModel(checkpoint); }
+
 }  // namespace bitdial::engine

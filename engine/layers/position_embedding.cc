@@ -22,7 +22,8 @@ absl::StatusOr<PositionEmbedding> PositionEmbedding::Load(WeightLoader& loader,
                     loader.checkpoint().path(), prefix);
   }
   TensorView rows = embedding.table_->dense.w;
-  rows.data += static_cast<size_t>(offset * hidden_size) * SizeOf(rows.dtype);
+  if (rows.data != nullptr)  // else the loader only checks
+    rows.data += static_cast<size_t>(offset * hidden_size) * SizeOf(rows.dtype);
   rows.shape = {max_positions, hidden_size};
   embedding.rows_.w = rows;
   const KernelKey key{.op = Op::kEmbedding, .weight_format = WeightFormat::kDense};

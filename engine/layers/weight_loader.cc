@@ -49,21 +49,21 @@ int64_t FindNonFinite(const TensorView& view, int64_t begin, int64_t end) {
   return end;
 }
 
-bool IsFloat(DType dtype) {
-  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+// The dense tensor is there, of exactly this shape and a floating type. Reads nothing of it.
+absl::Status CheckFloats(const quant::Checkpoint& checkpoint, const std::string& name,
+                         const Shape& expected) {
+  const quant::TensorInfo* info = checkpoint.Find(name);
+  if (info == nullptr) return checkpoint.ReadDense(name).status();  // names the nearest
+  const bool is_float = info->type != Name(DType::kI32) && info->type != Name(DType::kU8);
+  if (info->shape == expected && is_float) return absl::OkStatus();
+  return DataLoss("{}: tensor \"{}\": is {} {}, config.json says float {}", checkpoint.path(), name,
+                  info->type, ToString(info->shape), ToString(expected));
 }
 
-// A dense tensor of exactly this shape and a floating type.
 absl::StatusOr<quant::DenseTensor> ReadFloats(const quant::Checkpoint& checkpoint,
                                               const std::string& name, const Shape& expected) {
-  auto tensor = checkpoint.ReadDense(name);
-  if (!tensor.ok()) return tensor.status();
-  if (!(tensor->view.shape == expected) || !IsFloat(tensor->view.dtype)) {
-    return DataLoss("{}: tensor \"{}\": is {} {}, config.json says float {}", checkpoint.path(),
-                    name, Name(tensor->view.dtype), ToString(tensor->view.shape),
-                    ToString(expected));
-  }
-  return tensor;
+  BITDIAL_RETURN_IF_ERROR(CheckFloats(checkpoint, name, expected));
+  return checkpoint.ReadDense(name);
 }
 
 float ElementAsF32(const TensorView& view, int64_t i) {
@@ -113,9 +113,13 @@ kernels::KernelShape Weight::shape() const {
 }
 
 absl::StatusOr<std::vector<float>> WeightLoader::ReadVector(const std::string& name, int64_t size) {
+  if (only_checks()) {
+    BITDIAL_RETURN_IF_ERROR(CheckFloats(checkpoint_, name, Shape{size}));
+    return std::vector<float>();
+  }
   BITDIAL_ASSIGN_OR_RETURN(const quant::DenseTensor tensor,
                            ReadFloats(checkpoint_, name, Shape{size}));
-  BITDIAL_RETURN_IF_ERROR(Annotate(CheckFinite(name, tensor.view, pool_), checkpoint_.path()));
+  BITDIAL_RETURN_IF_ERROR(Annotate(CheckFinite(name, tensor.view, *pool_), checkpoint_.path()));
   std::vector<float> values(static_cast<size_t>(size));
   for (int64_t i = 0; i < size; ++i) values[static_cast<size_t>(i)] = ElementAsF32(tensor.view, i);
   totals_.num_parameters += size;
@@ -130,6 +134,12 @@ absl::StatusOr<std::shared_ptr<const Weight>> WeightLoader::ReadWeight(const std
   weight->name = prefix;
   weight->in_features = in_features;
   weight->out_features = out_features;
+  if (only_checks()) {
+    if (checkpoint_.IsBcq(prefix)) return weight;
+    BITDIAL_RETURN_IF_ERROR(
+        CheckFloats(checkpoint_, prefix + ".weight", Shape{out_features, in_features}));
+    return weight;
+  }
   BITDIAL_RETURN_IF_ERROR(checkpoint_.IsBcq(prefix) ? ReadBcqWeight(*weight)
                                                     : ReadDenseWeight(*weight));
   totals_.num_parameters += out_features * in_features;
@@ -142,10 +152,11 @@ absl::Status WeightLoader::ReadDenseWeight(Weight& weight) {
   BITDIAL_ASSIGN_OR_RETURN(
       quant::DenseTensor tensor,
       ReadFloats(checkpoint_, name, Shape{weight.out_features, weight.in_features}));
-  BITDIAL_RETURN_IF_ERROR(Annotate(CheckFinite(name, tensor.view, pool_), checkpoint_.path()));
+  BITDIAL_RETURN_IF_ERROR(Annotate(CheckFinite(name, tensor.view, *pool_), checkpoint_.path()));
   weight.format = kernels::WeightFormat::kDense;
   weight.dense = {.w = tensor.view, .storage = std::move(tensor.storage)};
-  if (weight.dense.storage.num_bytes() > 0) checkpoint_.Forget(name);  // the view is of our own copy
+  if (weight.dense.storage.num_bytes() > 0)
+    checkpoint_.Forget(name);  // the view is of our own copy
   return absl::OkStatus();
 }
 
@@ -156,12 +167,12 @@ absl::Status WeightLoader::ReadBcqWeight(Weight& weight) {
     const auto check = [&](const char* kind, const TensorView& view) {
       if (view.data == nullptr) return absl::OkStatus();  // no beta: zeros
       return Annotate(
-          CheckFinite(fmt::format("{}.{}_{}", weight.name, kind, set.bits), view, pool_), path);
+          CheckFinite(fmt::format("{}.{}_{}", weight.name, kind, set.bits), view, *pool_), path);
     };
     BITDIAL_RETURN_IF_ERROR(check("alpha", set.alpha));
     BITDIAL_RETURN_IF_ERROR(check("beta", set.beta));
   }
-  auto prepared = kernels::PrepareBcq(canonical, pool_);
+  auto prepared = kernels::PrepareBcq(canonical, *pool_);
   if (!prepared.ok()) return Annotate(prepared.status(), path + ": " + weight.name);
   weight.format = kernels::WeightFormat::kBcq;
   weight.bcq = std::move(prepared).value();
@@ -184,7 +195,7 @@ absl::Status WeightLoader::ReadBcqWeight(Weight& weight) {
 absl::StatusOr<const kernels::KernelRow*> WeightLoader::FindRow(const kernels::KernelKey& key,
                                                                 const kernels::KernelShape& shape,
                                                                 const std::string& what) {
-  auto row = table_.Find(key, shape);
+  auto row = table_->Find(key, shape);
   if (!row.ok()) return Annotate(row.status(), checkpoint_.path() + ": " + what);
   totals_.kernel_names.insert((*row)->name);
   return row;

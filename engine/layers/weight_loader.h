@@ -46,7 +46,11 @@ class WeightLoader {
   // times_kernels: they are found in their timed form.
   WeightLoader(const quant::Checkpoint& checkpoint, const kernels::KernelTable& table,
                ThreadPool& pool, bool times_kernels = false)
-      : checkpoint_(checkpoint), table_(table), pool_(pool), times_kernels_(times_kernels) {}
+      : checkpoint_(checkpoint), table_(&table), pool_(&pool), times_kernels_(times_kernels) {}
+
+  // Only checks that every tensor is there with its shape and a type to read: no weight is touched,
+  // what is returned has no values, and no kernel is looked for. Planes pass unseen.
+  explicit WeightLoader(const quant::Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
 
   // A vector of `size` elements as f32.
   absl::StatusOr<std::vector<float>> ReadVector(const std::string& name, int64_t size);
@@ -61,15 +65,17 @@ class WeightLoader {
   template <typename Fn>
   absl::StatusOr<Fn> FindKernel(const kernels::KernelKey& key, const kernels::KernelShape& shape,
                                 const std::string& what) {
+    if (only_checks()) return Fn{nullptr};
     BITDIAL_ASSIGN_OR_RETURN(const kernels::KernelRow* row, FindRow(key, shape, what));
     return std::get<Fn>(times_kernels_ ? kernels::TimedForm(*row) : row->fn);
   }
 
   const quant::Checkpoint& checkpoint() const { return checkpoint_; }
-  const kernels::KernelTable& table() const { return table_; }
+  const kernels::KernelTable& table() const { return *table_; }  // not of one that only checks
   const LoadTotals& totals() const { return totals_; }
 
  private:
+  bool only_checks() const { return pool_ == nullptr; }
   absl::StatusOr<const kernels::KernelRow*> FindRow(const kernels::KernelKey& key,
                                                     const kernels::KernelShape& shape,
                                                     const std::string& what);
@@ -77,9 +83,9 @@ class WeightLoader {
   absl::Status ReadBcqWeight(Weight& weight);
 
   const quant::Checkpoint& checkpoint_;
-  const kernels::KernelTable& table_;
-  ThreadPool& pool_;
-  const bool times_kernels_;
+  const kernels::KernelTable* const table_ = nullptr;
+  ThreadPool* const pool_ = nullptr;
+  const bool times_kernels_ = false;
   LoadTotals totals_;
 };
 

@@ -50,4 +50,7 @@ struct ModelOptions {
 absl::StatusOr<std::unique_ptr<DecoderModel>> LoadModel(WeightLoader& loader,
                                                         const ModelOptions& options);
 
+// Engine::Check.
+absl::Status CheckModel(const quant::Checkpoint& checkpoint);
+
 }  // namespace bitdial::engine

@@ -11,6 +11,7 @@
 #include "server/cli/json_text.h"
 #include "server/cli/progress.h"
 #include "server/cli/text_table.h"
+#include "server/model/served_model.h"
 
 namespace bitdial::server {
 namespace {
@@ -104,6 +105,8 @@ absl::Status Quantize(QuantizeFlags flags) {
     flags.options.overrides.push_back(std::move(parsed));
   }
   BITDIAL_ASSIGN_OR_RETURN(const auto source, quant::Checkpoint::Open(flags.model));
+  // What no command could run is not worth the work; a quantized model is refused as such below.
+  if (source->quantization() == nullptr) BITDIAL_RETURN_IF_ERROR(CheckServable(*source));
   BITDIAL_ASSIGN_OR_RETURN(const auto pool, ThreadPool::Create(flags.num_threads));
   for (int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int got) { interrupted_by = got; });
   Progress progress("quantize", flags.is_json);

@@ -29,6 +29,12 @@ absl::StatusOr<ServedModel> LoadServedModel(const std::string& path, engine::Eng
   return model;
 }
 
+absl::Status CheckServable(const quant::Checkpoint& checkpoint) {
+  BITDIAL_RETURN_IF_ERROR(ReadSamplingDefaults(checkpoint).status());
+  BITDIAL_RETURN_IF_ERROR(Tokenizer::Load(checkpoint.tokenizer_path()).status());
+  return engine::Engine::Check(checkpoint);
+}
+
 std::string NameOfModel(const std::string& path) {
   std::filesystem::path absolute = std::filesystem::absolute(path).lexically_normal();
   if (!absolute.has_filename()) absolute = absolute.parent_path();  // "folder/"

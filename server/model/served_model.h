@@ -27,11 +27,17 @@ struct ServedModel {
   std::string quantization_method() const;  // "anybcq", ..., or "dense"
 };
 
-// Opens, loads and warms up. options.sampled_vocab_size and extra_eos_ids are set from the tokenizer; kernels come
-// from BITDIAL_FORCE_BACKEND or the best the machine has for these numerics. Errors  those of
-// Checkpoint::Open, ReadSamplingDefaults, Tokenizer::Load, KernelTable::Create and Engine::Create.
+// Opens, loads and warms up. options.sampled_vocab_size and extra_eos_ids are set from the
+// tokenizer; kernels come from BITDIAL_FORCE_BACKEND or the best the machine has for these
+// numerics. Errors  those of Checkpoint::Open, ReadSamplingDefaults, Tokenizer::Load,
+// KernelTable::Create and Engine::Create.
 absl::StatusOr<ServedModel> LoadServedModel(const std::string& path, engine::EngineOptions options,
                                             kernels::Numerics numerics);
+
+// Whether LoadServedModel would take this dense model, as far as can be said without reading a
+// weight: its sampling defaults, its tokenizer, config.json, and the names and shapes of its
+// tensors. Errors  those of LoadServedModel.
+absl::Status CheckServable(const quant::Checkpoint& checkpoint);
 
 // What a model is called that nobody named: the last part of its path, without ".gguf".
 std::string NameOfModel(const std::string& path);

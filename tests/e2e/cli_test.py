@@ -493,6 +493,34 @@ class CliTest(unittest.TestCase):
         self.assertEqual(run("generate", model, "--prompt", "x", "--max-tokens", "1").returncode, 0)
         self.expect_failure(run("generate", model, "--prompt", "x", "--chat"), EXIT_MACHINE, "something(else)")
 
+    def test_quantize_refuses_what_generate_refuses(self):
+        """And before it works: the model would be of no use."""
+        def with_config(name, **changes):
+            model = self.copy_of(self.dense, "refused_" + name)
+            config = json.loads((model / "config.json").read_text())
+            (model / "config.json").write_text(json.dumps(dict(config, **changes)))
+            return model
+        broken = self.copy_of(self.dense, "refused_tokenizer")
+        (broken / "tokenizer.json").write_text('{"model": {"type": "BPE", "vocab": 3}}')
+        bare = self.copy_of(self.dense, "refused_bare")
+        (bare / "tokenizer.json").unlink()
+        sampling = self.copy_of(self.dense, "refused_sampling")
+        (sampling / "generation_config.json").write_text('{"top_p": 7}')
+        for model, word in [
+            (with_config("activation", hidden_act="swish2"), "swish2"),
+            (with_config("layers", num_hidden_layers=3), '"model.layers.2.'),
+            (with_config("head", tie_word_embeddings=False), "lm_head.weight"),
+            (with_config("size", intermediate_size=96), "mlp.gate_proj"),
+            (with_config("class", architectures=["MistralForCausalLM"]), "MistralForCausalLM"),
+            (broken, "tokenizer.json"), (bare, "no tokenizer"), (sampling, "top_p"),
+        ]:
+            with self.subTest(model.name):
+                out = self.folder / "from_refused"
+                generated, quantized = run("generate", model, "--prompt", "x"), run("quantize", model, "-o", out)
+                self.expect_failure(generated, quantized.returncode, word)
+                self.assertEqual(quantized.stderr, generated.stderr)
+                self.assertFalse(out.exists())
+
     def test_quantize_refusals(self):
         self.expect_failure(run("quantize", self.dense, "-o", self.quantized), EXIT_EXISTS, "quantized")
         out = self.folder / "refused"

@@ -60,6 +60,16 @@ class OptTest(unittest.TestCase):
             self.assertIn(word, result.stderr)
         self.assertNotIn("check failed", result.stderr)
 
+    def expect_refused_by_all(self, model, code, *words):
+        """quantize makes nothing of what generate does not take, and says the same."""
+        result = bitdial("generate", model, "--prompt", "x")
+        self.expect_failure(result, code, *words)
+        out = self.folder / "refused"
+        quantized = bitdial("quantize", model, "-o", out)
+        self.expect_failure(quantized, code)
+        self.assertEqual(quantized.stderr, result.stderr)
+        self.assertFalse(out.exists())
+
     def test_quantize_keeps_positions_and_projections_dense(self):
         dense = {tensor["name"] for tensor in self.report["tensors"] if tensor["group_size"] == 0}
         decoder = "model.decoder."
@@ -140,10 +150,10 @@ class OptTest(unittest.TestCase):
             ("heads", {"num_attention_heads": 5}, EXIT_BAD_FILE, "num_attention_heads 5"),
             ("type", {"do_layer_norm_before": "yes"}, EXIT_BAD_FILE, "do_layer_norm_before"),
             ("layers", {"num_hidden_layers": 3}, EXIT_BAD_FILE, "model.decoder.layers.2"),
+            ("head", {"tie_word_embeddings": False}, EXIT_BAD_FILE, "lm_head.weight"),
         ]:
             with self.subTest(name):
-                result = bitdial("generate", self.copy_of("config_" + name, **changes), "--prompt", "x")
-                self.expect_failure(result, code, *words)
+                self.expect_refused_by_all(self.copy_of("config_" + name, **changes), code, *words)
 
     def test_vocabulary_and_merges_of_two_models(self):
         model = self.copy_of("merges")
@@ -156,8 +166,9 @@ class OptTest(unittest.TestCase):
     def test_merges_cut_short(self):
         model = self.copy_of("short_merges")
         (model / "merges.txt").write_text("#version: 0.2\nt h\n")
-        self.expect_failure(bitdial("generate", model, "--prompt", "x"), EXIT_BAD_FILE, "merges.txt",
-                            'make 1 of the vocabulary\'s 14 tokens of several symbols, and not "in"', "copy it again")
+        self.expect_refused_by_all(model, EXIT_BAD_FILE, "merges.txt",
+                                   'make 1 of the vocabulary\'s 14 tokens of several symbols, and not "in"',
+                                   "copy it again")
 
     def test_pickled_weights(self):
         model = self.copy_of("pickled")

@@ -32,6 +32,7 @@ TEST_P(TinyLlama, LogitsAgreeWithTransformers) {
   const auto prompt = tokens["input_ids"].get<std::vector<int32_t>>();
   for (const char* backend : {"cpu_ref", ""}) {
     LoadedModel loaded(folder, kF32, backend);
+    EXPECT_TRUE(CheckModel(*loaded.checkpoint).ok()) << CheckModel(*loaded.checkpoint);
     ModelRunner runner(loaded);
     const Worst worst = Compare(runner.PromptLogits(prompt, 0), ReadFloats(folder + "/logits.f32"));
     std::printf("%s on %s: worst %.3g of %.3g at cell %zu\n", GetParam(),

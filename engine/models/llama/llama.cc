@@ -9,6 +9,25 @@
 #include "quant/container/leftovers.h"
 
 namespace bitdial::engine {
+namespace {
+
+// Of a checkpoint that holds no tensor that the config does not describe.
+absl::StatusOr<LlamaConfig> ReadConfig(const quant::Checkpoint& checkpoint) {
+  BITDIAL_ASSIGN_OR_RETURN(
+      LlamaConfig config,
+      AsFileError(ParseLlamaConfig(checkpoint.config(), checkpoint.generation_config(),
+                                   checkpoint.path() + ": config")));
+  BITDIAL_RETURN_IF_ERROR(quant::RefuseLeftovers(checkpoint));
+  return config;
+}
+
+}  // namespace
+
+absl::Status CheckLlama(const quant::Checkpoint& checkpoint) {
+  BITDIAL_ASSIGN_OR_RETURN(const LlamaConfig config, ReadConfig(checkpoint));
+  WeightLoader checker(checkpoint);
+  return LoadLlamaWeights(checker, config).status();
+}
 
 absl::StatusOr<std::unique_ptr<DecoderModel>> LoadLlama(WeightLoader& loader,
                                                         const ModelOptions& options) {
@@ -17,13 +36,9 @@ absl::StatusOr<std::unique_ptr<DecoderModel>> LoadLlama(WeightLoader& loader,
 
 absl::StatusOr<std::unique_ptr<DecoderModel>> LlamaModel::Load(WeightLoader& loader,
                                                                const ModelOptions& options) {
-  const quant::Checkpoint& checkpoint = loader.checkpoint();
   std::unique_ptr<LlamaModel> model(new LlamaModel);
-  BITDIAL_ASSIGN_OR_RETURN(model->config_, AsFileError(ParseLlamaConfig(
-                                               checkpoint.config(), checkpoint.generation_config(),
-                                               checkpoint.path() + ": config")));
   // What needs no weights comes first: reading them can take minutes.
-  BITDIAL_RETURN_IF_ERROR(quant::RefuseLeftovers(checkpoint));
+  BITDIAL_ASSIGN_OR_RETURN(model->config_, ReadConfig(loader.checkpoint()));
   BITDIAL_RETURN_IF_ERROR(CheckMaxContext(options, model->config_.max_positions));
   BITDIAL_ASSIGN_OR_RETURN(model->weights_, LoadLlamaWeights(loader, model->config_));
   model->layers_to_run_ = LayersToRun(model->weights_.layers);

@@ -62,4 +62,7 @@ class LlamaModel final : public DecoderModel {
 absl::StatusOr<std::unique_ptr<DecoderModel>> LoadLlama(WeightLoader& loader,
                                                         const ModelOptions& options);
 
+// As CheckModel, of this family.
+absl::Status CheckLlama(const quant::Checkpoint& checkpoint);
+
 }  // namespace bitdial::engine

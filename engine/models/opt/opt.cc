@@ -13,7 +13,23 @@ namespace {
 
 constexpr float kNormEps = 1e-5f;  // transformers' LayerNorm; no key of config.json changes it
 
+// Of a checkpoint that holds no tensor that the config does not describe.
+absl::StatusOr<OptConfig> ReadConfig(const quant::Checkpoint& checkpoint) {
+  BITDIAL_ASSIGN_OR_RETURN(
+      OptConfig config,
+      AsFileError(ParseOptConfig(checkpoint.config(), checkpoint.generation_config(),
+                                 checkpoint.path() + ": config")));
+  BITDIAL_RETURN_IF_ERROR(quant::RefuseLeftovers(checkpoint));
+  return config;
+}
+
 }  // namespace
+
+absl::Status CheckOpt(const quant::Checkpoint& checkpoint) {
+  BITDIAL_ASSIGN_OR_RETURN(const OptConfig config, ReadConfig(checkpoint));
+  WeightLoader checker(checkpoint);
+  return LoadOptWeights(checker, config).status();
+}
 
 absl::StatusOr<std::unique_ptr<DecoderModel>> LoadOpt(WeightLoader& loader,
                                                       const ModelOptions& options) {
@@ -22,12 +38,8 @@ absl::StatusOr<std::unique_ptr<DecoderModel>> LoadOpt(WeightLoader& loader,
 
 absl::StatusOr<std::unique_ptr<DecoderModel>> OptModel::Load(WeightLoader& loader,
                                                              const ModelOptions& options) {
-  const quant::Checkpoint& checkpoint = loader.checkpoint();
   std::unique_ptr<OptModel> model(new OptModel);
-  BITDIAL_ASSIGN_OR_RETURN(model->config_, AsFileError(ParseOptConfig(
-                                               checkpoint.config(), checkpoint.generation_config(),
-                                               checkpoint.path() + ": config")));
-  BITDIAL_RETURN_IF_ERROR(quant::RefuseLeftovers(checkpoint));
+  BITDIAL_ASSIGN_OR_RETURN(model->config_, ReadConfig(loader.checkpoint()));
   BITDIAL_RETURN_IF_ERROR(CheckMaxContext(options, model->config_.max_positions));
   BITDIAL_ASSIGN_OR_RETURN(model->weights_, LoadOptWeights(loader, model->config_));
   model->layers_to_run_ = LayersToRun(model->weights_.layers);

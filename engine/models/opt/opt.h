@@ -57,4 +57,7 @@ class OptModel final : public DecoderModel {
 absl::StatusOr<std::unique_ptr<DecoderModel>> LoadOpt(WeightLoader& loader,
                                                       const ModelOptions& options);
 
+// As CheckModel, of this family.
+absl::Status CheckOpt(const quant::Checkpoint& checkpoint);
+
 }  // namespace bitdial::engine
