@@ -122,8 +122,13 @@ class Compose(unittest.TestCase):
                 self.assertEqual(service["cap_drop"], ["ALL"])
                 self.assertEqual(service["security_opt"], ["no-new-privileges:true"])
                 self.assertEqual(service["restart"], "unless-stopped")  # on-failure would leave it away after a reboot
-                for limit in ("mem_limit", "pids_limit", "cpus"):
+                for limit in ("mem_limit", "pids_limit"):
                     self.assertIn(limit, service)
+
+    def test_it_starts_on_a_host_of_one_cpu(self):
+        """Docker refuses a limit above what the host has, so only the user can name one; 0 is none."""
+        self.assertEqual(self.services["bitdial"]["cpus"], "${CPUS:-0}")
+        self.assertNotIn("cpus", self.services["proxy"])
 
     def test_only_the_proxy_is_reached_from_outside(self):
         self.assertNotIn("ports", self.services["bitdial"])
