@@ -15,6 +15,7 @@
 #include "quant/container/gguf_checkpoint.h"
 #include "quant/container/hf_checkpoint.h"
 #include "quant/container/nearest.h"
+#include "quant/container/path_exists.h"
 
 namespace bitdial::quant {
 namespace {
@@ -85,16 +86,15 @@ absl::StatusOr<int> FindLowestBits(const Checkpoint& checkpoint, const std::stri
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path) {
-  std::error_code error;
-  const std::filesystem::file_status status = std::filesystem::status(path, error);
-  if (error.value() == EACCES) return FileError(EACCES, path, "open");
-  if (!std::filesystem::exists(status)) {
+  BITDIAL_ASSIGN_OR_RETURN(const bool is_there, PathExists(path));
+  if (!is_there) {
     return NotFound(
         "{}: no such file or folder; expected a Hugging Face folder, a quantized folder or a .gguf "
         "file",
         path);
   }
-  const bool is_folder = std::filesystem::is_directory(status);
+  std::error_code ignored;
+  const bool is_folder = std::filesystem::is_directory(path, ignored);
   // Else every file in it would seem to be missing.
   if (is_folder && ::faccessat(AT_FDCWD, path.c_str(), R_OK | X_OK, AT_EACCESS) != 0)
     return FileError(errno, path, "open");

@@ -8,7 +8,7 @@
 namespace bitdial::quant {
 
 // `error` is an errno value, `action` what failed ("open", "write 4096 bytes at offset 128").
-//   ENOENT, ENOTDIR          NOT_FOUND
+//   ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG            NOT_FOUND
 //   EEXIST                   ALREADY_EXISTS
 //   EACCES, EPERM, EROFS     PERMISSION_DENIED
 //   ENOSPC, EDQUOT, EFBIG, ENOMEM, EMFILE, ENFILE   RESOURCE_EXHAUSTED

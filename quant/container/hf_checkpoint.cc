@@ -1,20 +1,15 @@
 #include "quant/container/hf_checkpoint.h"
 
 #include <cstring>
-#include <filesystem>
 #include <set>
-#include <system_error>
+
+#include "quant/container/path_exists.h"
 
 namespace bitdial::quant {
 namespace {
 
 constexpr char kSingleFile[] = "model.safetensors";
 constexpr char kIndexFile[] = "model.safetensors.index.json";
-
-bool Exists(const std::string& path) {
-  std::error_code error;
-  return std::filesystem::exists(path, error);
-}
 
 bool IsAligned(const SafetensorsEntry& entry) {
   return reinterpret_cast<uintptr_t>(entry.data.data()) % SizeOf(entry.dtype) == 0;
@@ -56,7 +51,8 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> HfCheckpoint::Open(const std::string
 
 absl::Status HfCheckpoint::ReadConfigs() {
   const std::string config_path = path_ + "/config.json";
-  if (!Exists(config_path)) {
+  BITDIAL_ASSIGN_OR_RETURN(const bool has_config, PathExists(config_path));
+  if (!has_config) {
     return NotFound(
         "{}: this folder has no config.json; expected a Hugging Face or quantized model folder",
         path_);
@@ -89,7 +85,8 @@ absl::Status HfCheckpoint::ReadConfigs() {
   }
 
   const std::string generation_path = path_ + "/generation_config.json";
-  if (!Exists(generation_path)) return absl::OkStatus();
+  BITDIAL_ASSIGN_OR_RETURN(const bool has_generation, PathExists(generation_path));
+  if (!has_generation) return absl::OkStatus();
   BITDIAL_ASSIGN_OR_RETURN(generation_config_, ReadJsonFile(generation_path));
   return JsonObject::Make(generation_config_, generation_path).status();
 }
@@ -97,14 +94,16 @@ absl::Status HfCheckpoint::ReadConfigs() {
 absl::Status HfCheckpoint::OpenWeights() {
   const std::string single_path = path_ + "/" + kSingleFile;
   const std::string index_path = path_ + "/" + kIndexFile;
+  BITDIAL_ASSIGN_OR_RETURN(const bool has_single, PathExists(single_path));
+  BITDIAL_ASSIGN_OR_RETURN(const bool has_index, PathExists(index_path));
   // With both, the single file wins, as in transformers.
-  if (Exists(single_path)) {
+  if (has_single) {
     BITDIAL_RETURN_IF_ERROR(AddFile(single_path).status());
-  } else if (Exists(index_path)) {
+  } else if (has_index) {
     BITDIAL_RETURN_IF_ERROR(OpenShards(index_path));
   } else {
-    const bool is_pickled =
-        Exists(path_ + "/pytorch_model.bin") || Exists(path_ + "/pytorch_model.bin.index.json");
+    const bool is_pickled = PathExists(path_ + "/pytorch_model.bin").value_or(false) ||
+                            PathExists(path_ + "/pytorch_model.bin.index.json").value_or(false);
     return NotFound("{}: no weights: neither {} nor {} is there{}", path_, kSingleFile, kIndexFile,
                     is_pickled
                         ? "; pytorch_model.bin is not read, since a pickle may run code: load it "
@@ -136,7 +135,8 @@ absl::Status HfCheckpoint::OpenShards(const std::string& index_path) {
   }
   for (auto& [shard, file] : shards) {
     const std::string shard_path = path_ + "/" + shard;
-    if (!Exists(shard_path)) {
+    BITDIAL_ASSIGN_OR_RETURN(const bool has_shard, PathExists(shard_path));
+    if (!has_shard) {
       return NotFound("{}: shard {} is missing ({} of {} shards are named in {})", path_, shard,
                       files_.size() + 1, shards.size(), kIndexFile);
     }

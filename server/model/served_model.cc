@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <system_error>
 
 namespace bitdial::server {
 
@@ -36,7 +37,9 @@ absl::Status CheckServable(const quant::Checkpoint& checkpoint) {
 }
 
 std::string NameOfModel(const std::string& path) {
-  std::filesystem::path absolute = std::filesystem::absolute(path).lexically_normal();
+  std::error_code error;  // the working directory is gone: the path says all there is
+  std::filesystem::path absolute = std::filesystem::absolute(path, error);
+  absolute = (error ? std::filesystem::path(path) : absolute).lexically_normal();
   if (!absolute.has_filename()) absolute = absolute.parent_path();  // "folder/"
   return absolute.extension() == ".gguf" ? absolute.stem().string() : absolute.filename().string();
 }

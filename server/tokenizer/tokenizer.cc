@@ -1,8 +1,11 @@
 #include "server/tokenizer/tokenizer.h"
 
 #include <filesystem>
+#include <set>
+#include <system_error>
 
 #include "quant/container/mapped_file.h"
+#include "quant/container/path_exists.h"
 #include "server/tokenizer/tokenizer_files.h"
 
 namespace bitdial::server {
@@ -29,11 +32,21 @@ TokenizerOr LoadSentencePiece(const std::string& path, const TokenizerConfig& co
   return TokenizerFromSentencePiece(TextOf(*file), config, path);
 }
 
+// Those of the files a tokenizer may come in that are in the folder.
+absl::StatusOr<std::set<std::string>> FindFiles(const std::string& folder) {
+  std::set<std::string> found;
+  for (const char* name :
+       {"tokenizer.json", "tokenizer.model", "vocab.gguf", "vocab.json", "merges.txt"}) {
+    BITDIAL_ASSIGN_OR_RETURN(const bool is_there, quant::PathExists(folder + "/" + name));
+    if (is_there) found.insert(name);
+  }
+  return found;
+}
+
 TokenizerOr LoadFolder(const std::string& folder) {
-  const auto has = [&](const char* name) {
-    return std::filesystem::is_regular_file(folder + "/" + name);
-  };
   BITDIAL_ASSIGN_OR_RETURN(const TokenizerConfig config, TokenizerConfig::Read(folder));
+  BITDIAL_ASSIGN_OR_RETURN(const std::set<std::string> files, FindFiles(folder));
+  const auto has = [&](const char* name) { return files.contains(name); };
   if (has("tokenizer.json")) {
     TokenizerOr tokenizer = LoadJson(folder + "/tokenizer.json", config);
     // The same tokenizer in the form it was trained in, which needs none of the components we may
@@ -56,8 +69,10 @@ TokenizerOr LoadFolder(const std::string& folder) {
 }
 
 TokenizerOr LoadAny(const std::string& path) {
-  if (std::filesystem::is_directory(path)) return LoadFolder(path);
-  if (!std::filesystem::exists(path)) return NotFound("{}: no such file or folder", path);
+  BITDIAL_ASSIGN_OR_RETURN(const bool is_there, quant::PathExists(path));
+  if (!is_there) return NotFound("{}: no such file or folder", path);
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) return LoadFolder(path);
   if (path.ends_with(".json")) return LoadJson(path, {});
   if (path.ends_with(".model")) return LoadSentencePiece(path, {});
   return LoadGguf(path);

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <filesystem>
 
 #include "quant/container/mapped_file.h"
+#include "quant/container/path_exists.h"
 #include "server/tokenizer/utf8.h"
 
 namespace bitdial::server {
@@ -117,7 +117,8 @@ absl::StatusOr<std::vector<AddedToken>> ParseAddedTokensFile(const Json& json,
 // tokenizer_config.json as in transformers.
 absl::Status ReadOldFiles(const std::string& folder, NamedTokens& tokens, TokenizerConfig& config) {
   const std::string map_path = folder + "/special_tokens_map.json";
-  if (std::filesystem::exists(map_path)) {
+  BITDIAL_ASSIGN_OR_RETURN(const bool has_map, quant::PathExists(map_path));
+  if (has_map) {
     BITDIAL_ASSIGN_OR_RETURN(const Json json, ReadJsonFile(map_path));
     BITDIAL_ASSIGN_OR_RETURN(JsonObject map, JsonObject::Make(json, map_path));
     BITDIAL_RETURN_IF_ERROR(ReadNamedTokens(map, tokens));
@@ -130,7 +131,8 @@ absl::Status ReadOldFiles(const std::string& folder, NamedTokens& tokens, Tokeni
     }
   }
   const std::string added_path = folder + "/added_tokens.json";
-  if (!std::filesystem::exists(added_path)) return absl::OkStatus();
+  BITDIAL_ASSIGN_OR_RETURN(const bool has_added, quant::PathExists(added_path));
+  if (!has_added) return absl::OkStatus();
   BITDIAL_ASSIGN_OR_RETURN(const Json json, ReadJsonFile(added_path));
   BITDIAL_ASSIGN_OR_RETURN(config.added, ParseAddedTokensFile(json, added_path, config));
   return absl::OkStatus();
@@ -165,7 +167,8 @@ absl::StatusOr<TokenizerConfig> TokenizerConfig::Read(const std::string& folder)
   TokenizerConfig config;
   NamedTokens tokens;
   const std::string path = folder + "/tokenizer_config.json";
-  if (std::filesystem::exists(path)) {
+  BITDIAL_ASSIGN_OR_RETURN(const bool has_config, quant::PathExists(path));
+  if (has_config) {
     BITDIAL_ASSIGN_OR_RETURN(const Json json, ReadJsonFile(path));
     BITDIAL_ASSIGN_OR_RETURN(JsonObject object, JsonObject::Make(json, path));
     BITDIAL_ASSIGN_OR_RETURN(config, Parse(object, tokens));
@@ -173,7 +176,8 @@ absl::StatusOr<TokenizerConfig> TokenizerConfig::Read(const std::string& folder)
   }
   if (config.added.empty()) BITDIAL_RETURN_IF_ERROR(ReadOldFiles(folder, tokens, config));
   const std::string template_path = folder + "/chat_template.jinja";
-  if (std::filesystem::exists(template_path)) {
+  BITDIAL_ASSIGN_OR_RETURN(const bool has_template, quant::PathExists(template_path));
+  if (has_template) {
     BITDIAL_ASSIGN_OR_RETURN(const auto file, quant::MappedFile::Open(template_path));
     const auto bytes = file->bytes();
     BITDIAL_RETURN_IF_ERROR(CheckTemplateSize(bytes.size(), template_path));

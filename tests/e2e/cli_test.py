@@ -487,6 +487,22 @@ class CliTest(unittest.TestCase):
         self.assertIn(result.returncode, [EXIT_BAD_FILE, EXIT_UNSUPPORTED, EXIT_USAGE])
         self.assertIn("tokenizer.json", result.stderr)
 
+    def test_links_in_circles(self):
+        for name in ["tokenizer.json", "tokenizer_config.json", "config.json", "model.safetensors"]:
+            with self.subTest(name):
+                model = self.copy_of(self.dense, "circle_" + name)
+                (model / name).unlink(missing_ok=True)
+                (model / name).symlink_to(name)
+                self.expect_failure(run("generate", model, "--prompt", "x"), EXIT_BAD_FILE,
+                                    f"{model / name}: cannot open: Too many levels of symbolic links")
+
+    def test_a_working_folder_that_is_gone(self):
+        gone = self.folder / "gone"
+        gone.mkdir()
+        result = subprocess.run(["bash", "-c", 'rmdir "$0"; exec "$@"', gone, BITDIAL, "generate", self.dense, "--prompt", "x",
+                                 "--max-tokens", "1"], cwd=gone, capture_output=True, text=True, timeout=60)
+        self.assertEqual(result.returncode, 0, result.stderr)
+
     def test_unknown_chat_template_is_refused_for_chat_only(self):
         model = self.copy_of(self.dense, "template")
         (model / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ something(else) }}"}))

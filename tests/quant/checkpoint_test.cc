@@ -96,6 +96,19 @@ TEST(CheckpointOpenTest, SaysWhatIsMissing) {
               StatusIs(StatusCode::kDataLoss, HasSubstr("GGUF")));
 }
 
+TEST(CheckpointOpenTest, ALinkInCirclesIsNamed) {
+  const TempDir dir;
+  dir.Write("config.json", kConfig);
+  for (const char* name : {"model.safetensors.index.json", "model.safetensors",
+                           "generation_config.json", "config.json", "model.gguf"}) {
+    dir.Remove(name);
+    std::filesystem::create_symlink(name, dir / name);
+    const std::string path = std::string(name) == "model.gguf" ? dir / name : dir.path();
+    EXPECT_THAT(Checkpoint::Open(path),
+                StatusIs(StatusCode::kNotFound, HasSubstr(dir / name + ": cannot open: Too many")));
+  }
+}
+
 TEST(CheckpointOpenTest, SaysWhoMayNotRead) {
   if (::geteuid() == 0 && ::seteuid(65532) != 0)
     GTEST_SKIP() << "SKIPPED: a refusal needs another user";
@@ -150,8 +163,7 @@ INSTANTIATE_TEST_SUITE_P(
                   "there twice"},
         BadConfig{R"({"architectures": ["A"], "quantization_config": {"quant_method": "gptq"}})",
                   StatusCode::kUnimplemented, "gptq"},
-        BadConfig{R"({"architectures": ["A"], "anybcq": 4})", StatusCode::kDataLoss,
-                  "an object"},
+        BadConfig{R"({"architectures": ["A"], "anybcq": 4})", StatusCode::kDataLoss, "an object"},
         BadConfig{R"({"architectures": ["A"], "anybcq": {}})", StatusCode::kDataLoss,
                   "seed_precision"},
         BadConfig{

@@ -432,6 +432,19 @@ TEST(LoadTest, SaysWhatItLookedFor) {
             absl::StatusCode::kNotFound);
 }
 
+TEST(LoadTest, ALinkInCirclesIsNamed) {
+  for (const std::string name : {"tokenizer.json", "tokenizer.model", "vocab.gguf", "vocab.json",
+                                 "merges.txt", "tokenizer_config.json", "special_tokens_map.json",
+                                 "added_tokens.json", "chat_template.jinja"}) {
+    const TemporaryFolder folder;
+    std::filesystem::create_symlink(name, folder.path() + "/" + name);
+    const absl::Status status = Tokenizer::Load(folder.path()).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kNotFound) << name;
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr(folder.path() + "/" + name + ": cannot open: Too many levels"));
+  }
+}
+
 TEST(LoadTest, FallsBackToTheSentencePieceFormOfTheSameTokenizer) {
   const TemporaryFolder folder;
   Json model = GoldenModel("gpt2");
