@@ -7,8 +7,11 @@
 
 namespace bitdial::quant {
 
-// False where nothing is. Errors  those of FileError where that cannot be told: a link that leads
-// in circles, a folder that may not be searched.
+// False where nothing is.
+// Errors  NOT_FOUND a link to what is not there (says what): somebody put a file there, and a copy
+//         or a mount left behind what it is a link to;
+//         those of FileError where it cannot be told: a link in circles, a folder that may not be
+//         searched.
 absl::StatusOr<bool> PathExists(const std::string& path);
 
 }  // namespace bitdial::quant

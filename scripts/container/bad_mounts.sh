@@ -43,14 +43,16 @@ refuse_bad_mounts() {
       >"$models/missing_shard/model.safetensors.index.json"
   copy_of_tiny half_config
   truncate --size=100 "$models/half_config/config.json"
+  copy_of_tiny snapshot
+  ln -sf ../../blobs/1f "$models/snapshot/config.json"  # of the Hugging Face cache, without its blobs
 
   bad_mount "that is not mounted" "/model: no such file or folder"
   local case
   for case in "empty|has no config.json" "locked|/model: cannot open: Permission denied (this process runs as user 65532" \
       "unreadable|/model/model.safetensors: cannot open: Permission denied (this process runs as user 65532" \
       "truncated|(truncated?)" "no_weights|no weights" "missing_shard|model-00002-of-00002.safetensors" \
-      "half_config|/model/config.json"; do
+      "half_config|/model/config.json" "snapshot|/model/config.json: is a link to ../../blobs/1f, which is not there"; do
     bad_mount "${case%%|*}" "${case#*|}" --mount "$(mount_of "$models/${case%%|*}")"
   done
-  proven "a model that is missing, empty, unreadable or half copied (8 cases): exit code 3, a message, HEALTHCHECK: unhealthy"
+  proven "a model that is missing, empty, unreadable, half copied or of dangling links (9 cases): exit code 3, a message, HEALTHCHECK: unhealthy"
 }

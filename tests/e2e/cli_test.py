@@ -496,6 +496,19 @@ class CliTest(unittest.TestCase):
                 self.expect_failure(run("generate", model, "--prompt", "x"), EXIT_BAD_FILE,
                                     f"{model / name}: cannot open: Too many levels of symbolic links")
 
+    def test_a_snapshot_without_its_blobs(self):
+        cache = self.folder / "cache"
+        (cache / "blobs").mkdir(parents=True)
+        snapshot = self.copy_of(self.dense, "cache/snapshots/1f")
+        for file in list(snapshot.iterdir()):
+            file.rename(cache / "blobs" / file.name)
+            file.symlink_to(f"../../blobs/{file.name}")
+        self.generate_json(snapshot)
+        shutil.rmtree(cache / "blobs")
+        for command in [["generate", snapshot, "--prompt", "x"], ["inspect", snapshot]]:
+            self.expect_failure(run(*command), EXIT_BAD_FILE, f"{snapshot}/config.json: is a link to "
+                                "../../blobs/config.json, which is not there", "the one above snapshots/")
+
     def test_a_working_folder_that_is_gone(self):
         gone = self.folder / "gone"
         gone.mkdir()

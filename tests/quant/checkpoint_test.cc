@@ -109,6 +109,24 @@ TEST(CheckpointOpenTest, ALinkInCirclesIsNamed) {
   }
 }
 
+// A snapshot of the Hugging Face cache that was mounted without the blobs it links to.
+TEST(CheckpointOpenTest, ALinkToNothingIsNamed) {
+  const TempDir dir;
+  dir.Write("config.json", kConfig);
+  for (const char* name :
+       {"model-1.safetensors", "model.safetensors.index.json", "model.safetensors",
+        "generation_config.json", "config.json", "model.gguf"}) {
+    dir.Write("model.safetensors.index.json", R"({"weight_map": {"a": "model-1.safetensors"}})");
+    dir.Remove(name);
+    std::filesystem::create_symlink("../../blobs/1f", dir / name);
+    const std::string path = std::string(name) == "model.gguf" ? dir / name : dir.path();
+    EXPECT_THAT(Checkpoint::Open(path),
+                StatusIs(StatusCode::kNotFound,
+                         HasSubstr(dir / name +
+                                   ": is a link to ../../blobs/1f, which is not there; copy")));
+  }
+}
+
 TEST(CheckpointOpenTest, SaysWhoMayNotRead) {
   if (::geteuid() == 0 && ::seteuid(65532) != 0)
     GTEST_SKIP() << "SKIPPED: a refusal needs another user";
