@@ -28,6 +28,7 @@ def bitdial_json(*arguments):
 class Family:
     """The tests of one family; a subclass names it."""
     name = ""
+    published = {}  # perplexity of story.txt at each bits: docs/results/2026-11-27-demo-quality.md, anybcq
 
     @classmethod
     def setUpClass(cls):
@@ -55,14 +56,13 @@ class Family:
         self.assertEqual(ours["tokens"], story["tokens_scored"])
         self.assertAlmostEqual(ours["perplexity"] / story["perplexity"], 1, delta=1e-4)
 
-    def test_every_bit_more_is_better(self):
-        dense, four, three, two = (self.perplexity(model, bits)["perplexity"] for model, bits in (
-            (self.dense, "dense"), (self.quantized, 4), (self.quantized, 3), (self.quantized, 2)))
-        self.assertLess(four, three)
-        self.assertLess(three, two)
-        # Trained weights: 4 bits lose little, and on a short text may seem to gain a little.
-        self.assertLess(four, 1.2 * dense)
-        self.assertGreater(four, 0.98 * dense)
+    def test_every_bits_has_its_published_perplexity(self):
+        # The figures are rounded at 0.03%; reference, AVX2 and AVX-512 kernels lie 2e-6 apart. The rest is room for a
+        # compiler or a C library that rounds otherwise while it quantizes. `rtn` is 0.2% to 10% worse.
+        for bits, figure in self.published.items():
+            with self.subTest(bits):
+                model = self.dense if bits == "dense" else self.quantized
+                self.assertAlmostEqual(self.perplexity(model, bits)["perplexity"] / figure, 1, delta=0.002)
 
     def ask(self, server, prompt, *flags):
         return bitdial_json("client", "--server", server.address, "--prompt", prompt, "--temperature", 0, "--max-tokens",
@@ -94,10 +94,12 @@ class Family:
 
 class DemoLlamaTest(Family, unittest.TestCase):
     name = "llama"
+    published = {"dense": 19.60, 4: 19.64, 3: 20.30, 2: 26.43}
 
 
 class DemoOptTest(Family, unittest.TestCase):
     name = "opt"
+    published = {"dense": 20.63, 4: 21.15, 3: 22.31, 2: 36.26}
 
 
 if __name__ == "__main__":
