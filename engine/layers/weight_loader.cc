@@ -127,6 +127,19 @@ absl::StatusOr<std::vector<float>> WeightLoader::ReadVector(const std::string& n
   return values;
 }
 
+absl::StatusOr<std::vector<float>> WeightLoader::ReadNormWeight(const std::string& name,
+                                                                int64_t size) {
+  BITDIAL_ASSIGN_OR_RETURN(const quant::DenseTensor tensor,
+                           ReadFloats(checkpoint_, name, Shape{size}));
+  int64_t num_zeros = 0;
+  while (num_zeros < size && ElementAsF32(tensor.view, num_zeros) == 0) ++num_zeros;
+  if (num_zeros < size) return ReadVector(name, size);
+  return DataLoss(
+      "{}: tensor \"{}\": is all zeros: an incomplete copy? Copy the model again, and compare "
+      "checksums",
+      checkpoint_.path(), name);
+}
+
 absl::StatusOr<std::shared_ptr<const Weight>> WeightLoader::ReadWeight(const std::string& prefix,
                                                                        int64_t out_features,
                                                                        int64_t in_features) {

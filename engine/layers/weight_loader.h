@@ -48,12 +48,16 @@ class WeightLoader {
                ThreadPool& pool, bool times_kernels = false)
       : checkpoint_(checkpoint), table_(&table), pool_(&pool), times_kernels_(times_kernels) {}
 
-  // Only checks that every tensor is there with its shape and a type to read: no weight is touched,
-  // what is returned has no values, and no kernel is looked for. Planes pass unseen.
+  // Only checks that every tensor is there with its shape and a type to read: no weight but norms'
+  // is touched, what is returned has no values, and no kernel is looked for. Planes pass unseen.
   explicit WeightLoader(const quant::Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
 
   // A vector of `size` elements as f32.
   absl::StatusOr<std::vector<float>> ReadVector(const std::string& name, int64_t size);
+
+  // A norm's weight: a vector that is not zero throughout. No training leaves such a one, but a
+  // file that got its size before its bytes does. Read also by a loader that only checks.
+  absl::StatusOr<std::vector<float>> ReadNormWeight(const std::string& name, int64_t size);
 
   // The matrix `prefix` (".weight", or the AnyBCQ tensors when the checkpoint has them).
   absl::StatusOr<std::shared_ptr<const Weight>> ReadWeight(const std::string& prefix,

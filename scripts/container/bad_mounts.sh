@@ -54,5 +54,6 @@ refuse_bad_mounts() {
       "half_config|/model/config.json" "snapshot|/model/config.json: is a link to ../../blobs/1f, which is not there"; do
     bad_mount "${case%%|*}" "${case#*|}" --mount "$(mount_of "$models/${case%%|*}")"
   done
-  proven "a model that is missing, empty, unreadable, half copied or of dangling links (9 cases): exit code 3, a message, HEALTHCHECK: unhealthy"
+  proven "a model that is missing, empty, unreadable, half copied or of dangling links (9 cases): exit code 3, a message; \
+HEALTHCHECK with the start period set to 0: unhealthy (with the image's 10 minutes, Docker says starting that long)"
 }

@@ -34,9 +34,9 @@ struct ServedModel {
 absl::StatusOr<ServedModel> LoadServedModel(const std::string& path, engine::EngineOptions options,
                                             kernels::Numerics numerics);
 
-// Whether LoadServedModel would take this dense model, as far as can be said without reading a
-// weight: its sampling defaults, its tokenizer, config.json, and the names and shapes of its
-// tensors. Errors  those of LoadServedModel.
+// Whether LoadServedModel would take this dense model, as far as can be said without reading its
+// matrices: its sampling defaults, its tokenizer, config.json, the names and shapes of its tensors,
+// and its norms. Errors  those of LoadServedModel.
 absl::Status CheckServable(const quant::Checkpoint& checkpoint);
 
 // What a model is called that nobody named: the last part of its path, without ".gguf".

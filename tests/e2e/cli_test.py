@@ -473,6 +473,20 @@ class CliTest(unittest.TestCase):
         self.assertEqual(run("quantize", model, "-o", out).returncode, 0)
         self.generate_json(out)
 
+    def test_a_file_that_got_its_size_before_its_bytes(self):
+        for source in [self.dense, self.quantized]:
+            with self.subTest(source.name):
+                model = self.copy_of(source, "half_written_" + source.name)
+                weights = model / "model.safetensors"
+                data = weights.read_bytes()
+                weights.write_bytes(data[:len(data) // 2] + bytes(len(data) - len(data) // 2))
+                words = [str(model), "is all zeros: an incomplete copy?", "Copy the model again"]
+                self.expect_failure(run("generate", model, "--prompt", "x"), EXIT_BAD_FILE, "norm.weight", *words)
+                if source == self.dense:
+                    out = self.folder / "from_half_written"
+                    self.expect_failure(run("quantize", model, "-o", out), EXIT_BAD_FILE, *words)
+                    self.assertFalse(out.exists())
+
     def test_missing_shard(self):
         model = self.copy_of(self.dense, "sharded")
         (model / "model.safetensors").rename(model / "model-00001-of-00002.safetensors")

@@ -170,6 +170,13 @@ class OptTest(unittest.TestCase):
                                    'make 1 of the vocabulary\'s 14 tokens of several symbols, and not "in"',
                                    "copy it again")
 
+    def test_a_file_that_got_its_size_before_its_bytes(self):
+        model = self.copy_of("half_written")
+        weights = model / "model.safetensors"
+        data = weights.read_bytes()
+        weights.write_bytes(data[:len(data) // 2] + bytes(len(data) - len(data) // 2))
+        self.expect_refused_by_all(model, EXIT_BAD_FILE, "layer_norm.weight", "is all zeros: an incomplete copy?")
+
     def test_pickled_weights(self):
         model = self.copy_of("pickled")
         (model / "model.safetensors").rename(model / "pytorch_model.bin")

@@ -353,7 +353,8 @@ TEST_F(EngineTest, WeightsThatAreNotFiniteAreRefusedByName) {
   }
 }
 
-// One layer of zeros, hidden size 256; `embedding` [2, 256] is of ggml's type number `type`.
+// One layer whose matrices are zeros, hidden size 256; `embedding` [2, 256] is of ggml's type
+// number `type`.
 std::string GgufModel(uint32_t type, const std::string& embedding) {
   testing::GgufBuilder builder;
   builder.AddString("general.architecture", "llama")
@@ -365,8 +366,10 @@ std::string GgufModel(uint32_t type, const std::string& embedding) {
       .AddF32("llama.attention.layer_norm_rms_epsilon", 1e-5f)
       .AddTensor("token_embd.weight", {256, 2}, type, embedding);
   const auto add = [&](const std::string& name, const std::vector<uint64_t>& dims) {
-    const uint64_t count = dims.size() == 1 ? dims[0] : dims[0] * dims[1];
-    builder.AddTensor(name + ".weight", dims, /*f32*/ 0, std::string(4 * count, '\0'));
+    const bool is_norm = dims.size() == 1;  // 0.75, about: norms of zeros are refused
+    const uint64_t count = is_norm ? dims[0] : dims[0] * dims[1];
+    builder.AddTensor(name + ".weight", dims, /*f32*/ 0,
+                      std::string(4 * count, is_norm ? 0x3f : 0));
   };
   add("output_norm", {256});
   add("blk.0.attn_norm", {256});

@@ -14,15 +14,15 @@ absl::StatusOr<LlamaLayer> LoadLayer(WeightLoader& loader, const LlamaConfig& co
   };
   LlamaLayer layer;
   BITDIAL_ASSIGN_OR_RETURN(layer.attention_norm,
-                           loader.ReadVector(prefix + "input_layernorm.weight", hidden));
+                           loader.ReadNormWeight(prefix + "input_layernorm.weight", hidden));
   const FusedLinear::Part qkv[] = {
       {"self_attn.q_proj", q_size}, {"self_attn.k_proj", kv_size}, {"self_attn.v_proj", kv_size}};
   BITDIAL_ASSIGN_OR_RETURN(
       layer.qkv, FusedLinear::Load(loader, prefix, qkv, hidden, config.attention_bias));
   BITDIAL_ASSIGN_OR_RETURN(layer.o,
                            linear("self_attn.o_proj", hidden, q_size, config.attention_bias));
-  BITDIAL_ASSIGN_OR_RETURN(layer.mlp_norm,
-                           loader.ReadVector(prefix + "post_attention_layernorm.weight", hidden));
+  BITDIAL_ASSIGN_OR_RETURN(
+      layer.mlp_norm, loader.ReadNormWeight(prefix + "post_attention_layernorm.weight", hidden));
   const FusedLinear::Part gate_up[] = {{"mlp.gate_proj", intermediate},
                                        {"mlp.up_proj", intermediate}};
   BITDIAL_ASSIGN_OR_RETURN(layer.gate_up,
@@ -44,7 +44,7 @@ absl::StatusOr<LlamaWeights> LoadLlamaWeights(WeightLoader& loader, const LlamaC
     weights.layers.push_back(std::move(layer));
   }
   BITDIAL_ASSIGN_OR_RETURN(weights.final_norm,
-                           loader.ReadVector("model.norm.weight", config.hidden_size));
+                           loader.ReadNormWeight("model.norm.weight", config.hidden_size));
   // As transformers does: tied wins over an lm_head that the file may hold besides.
   BITDIAL_ASSIGN_OR_RETURN(
       weights.head, config.tie_word_embeddings

@@ -19,7 +19,8 @@ absl::StatusOr<OptNorm> LoadNorm(WeightLoader& loader, const OptConfig& config,
   const auto size = static_cast<size_t>(config.hidden_size);
   OptNorm norm = {std::vector<float>(size, 1.0f), std::vector<float>(size, 0.0f)};
   if (!config.norms_are_affine) return norm;
-  BITDIAL_ASSIGN_OR_RETURN(norm.weight, loader.ReadVector(prefix + ".weight", config.hidden_size));
+  BITDIAL_ASSIGN_OR_RETURN(norm.weight,
+                           loader.ReadNormWeight(prefix + ".weight", config.hidden_size));
   BITDIAL_ASSIGN_OR_RETURN(norm.bias, loader.ReadVector(prefix + ".bias", config.hidden_size));
   return norm;
 }
