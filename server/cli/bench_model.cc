@@ -1,5 +1,6 @@
 #include "server/cli/bench_model.h"
 
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 
@@ -51,8 +52,11 @@ absl::StatusOr<std::string> BenchModel::Prepare(const std::string& model) {
   BlockSignals();  // until there is who removes the folder
   BITDIAL_ASSIGN_OR_RETURN(folder_, MakeTemporaryFolder());
   signals_.emplace([folder = folder_](int signal) {
+    // The model may still be in the writing: a file that comes while its folder goes makes a try
+    // fail.
     std::error_code error;
-    std::filesystem::remove_all(folder, error);
+    for (int i = 0; i < 100 && std::filesystem::remove_all(folder, error) == UINTMAX_MAX; ++i) {
+    }
     std::_Exit(128 + signal);
   });
   options.output = folder_ + "/" + shape.name;
