@@ -32,8 +32,8 @@ std::vector<ConfigKey> MakeKeys() {
       {"kv_format", SLOT(kv_format), "", 0, 0, {"f16", "f32"},
        "How the KV cache stores keys and values."},
       {"numerics", SLOT(numerics), "", 0, 0, {"exact", "int8"},
-       "What decode kernels over bit-planes round: nothing but fp32 arithmetic, or the activations "
-       "to 8 bits."},
+       "What kernels over bit-planes round: nothing but fp32 arithmetic, or activations (and, for "
+       "the rows of a prompt, rebuilt weights) to 8 bits."},
       {"kv_cache_bytes", SLOT(kv_cache_bytes), "bytes", 0, 64 * kTera, {},
        "KV cache of all sequences; 0: room for 4 of max_context, at most a quarter of the "
        "memory."},

@@ -129,19 +129,21 @@ class CliTest(unittest.TestCase):
         self.assertGreaterEqual(len(ids), 2)
         self.assertEqual(set(ids.values()), {12})
 
-    def test_eval_of_int8_scores_with_the_kernels_it_is_about(self):
+    def test_eval_scores_with_the_kernels_asked_for(self):
         text = self.folder / "int8.txt"
         text.write_text("the thing in the other house was there on another day. " * 20)
         scores = {}
         for numerics in ["exact", "int8"]:
-            result = run("eval", self.quantized, "--perplexity", text, "--window", "64", "--numerics", numerics, "--json")
-            self.assertEqual(result.returncode, 0, result.stderr)
-            out = json.loads(result.stdout)
-            self.assertEqual((out["numerics"], out["kernels"]),
-                             (numerics, "decode" if numerics == "int8" else "prompt"))
-            scores[numerics] = out["perplexity"]
-        self.assertNotEqual(scores["exact"], scores["int8"])
-        self.assertAlmostEqual(scores["exact"], scores["int8"], delta=0.05 * scores["exact"])
+            for kernels in ["prompt", "decode"]:
+                result = run("eval", self.quantized, "--perplexity", text, "--window", "64", "--numerics", numerics, "--json",
+                             *(["--decode-kernels"] if kernels == "decode" else []))
+                self.assertEqual(result.returncode, 0, result.stderr)
+                out = json.loads(result.stdout)
+                self.assertEqual((out["numerics"], out["kernels"]), (numerics, kernels))
+                scores[numerics, kernels] = out["perplexity"]
+        self.assertEqual(len(set(scores.values())), 4, scores)
+        for score in scores.values():
+            self.assertAlmostEqual(score, scores["exact", "prompt"], delta=0.05 * score)
 
     def test_threads_that_cannot_be_started_are_named(self):
         limits = "ulimit -v 3000000; exec \"$@\""
