@@ -12,6 +12,13 @@ namespace bitdial::kernels::bcq {
 // GB/s, with the next tile 17, 16 blocks into L2 22. Never into the planes beyond those asked for.
 inline constexpr int64_t kPrefetchBlocks = 16;
 
+// The same for scales, which lie in order across tiles.
+inline constexpr int64_t kPrefetchGroups = 4;
+BITDIAL_INLINE void FetchScales(const uint16_t* lanes) {
+  __builtin_prefetch(lanes, 0, 2);
+  __builtin_prefetch(lanes + kTileLanes / 2, 0, 2);
+}
+
 // One plane over one group, for the first rows of a row block: acc += alpha * (sum of lookups).
 struct PlanePass {
   const uint32_t* codes;
@@ -81,13 +88,16 @@ BITDIAL_INLINE int64_t RunLut4Tile(const Lut4Args& a, int64_t tile, float* acc,
           pass.alpha[r] =
               rows[r].alpha + a.layout.AlphaOffset(tile, group, rows[r].bits) + plane * kTileLanes;
         }
+        FetchScales(pass.alpha[0] + kPrefetchGroups * rows[0].bits * kTileLanes);
         pass.codes = a.codes + a.layout.CodeOffset(tile, plane, first_block);
         RunRows<Isa>(num_rows, pass);
         if (first == 0) num_words += blocks_per_group * kTileLanes;
       }
       for (int64_t r = 0; r < block_rows; ++r) {
         if (rows[r].beta == nullptr) continue;
-        Isa::Beta(rows[r].beta + a.layout.BetaOffset(tile, group),
+        const uint16_t* const beta = rows[r].beta + a.layout.BetaOffset(tile, group);
+        FetchScales(beta + kPrefetchGroups * kTileLanes);
+        Isa::Beta(beta,
                   a.group_sums[group * a.num_rows + first + r], pass.acc + r * acc_stride);
       }
     }

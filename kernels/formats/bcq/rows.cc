@@ -30,6 +30,15 @@ std::string Supports(const KernelShape& shape) {
   return "";
 }
 
+// 8-bit weights would be as coarse as what more planes hold.
+std::string SupportsFewPlanes(const KernelShape& shape) {
+  constexpr int kMaxPlanes = 5;
+  if (shape.max_bits > kMaxPlanes) {
+    return fmt::format("max_bits {} is more than {}", shape.max_bits, kMaxPlanes);
+  }
+  return Supports(shape);
+}
+
 void Lut4Avx2(const LinearArgs& args, Stream& stream) noexcept {
   bcq::Lut4Linear({bcq::Lut4TableBytes, bcq::Lut4BuildAvx2, bcq::Lut4TileAvx2}, args, stream);
 }
@@ -88,11 +97,11 @@ const KernelRow kRows[] = {
      LinearFn{DequantAvx2}},
     {kPrompt, Backend::kCpuRef, "bcq_linear_f32_prompt__ref", "ref_f64", Supports,
      LinearFn{bcq::LinearRef}},
-    {kPrompt, Backend::kCpuAvx512, "bcq_linear_i8_dequant__avx512", "dequant_i8", Supports,
+    {kPrompt, Backend::kCpuAvx512, "bcq_linear_i8_dequant__avx512", "dequant_i8", SupportsFewPlanes,
      LinearFn{DequantI8Avx512}, Numerics::kInt8, Extension::kVbmiVnni},
-    {kPrompt, Backend::kCpuAvx2, "bcq_linear_i8_dequant__avx2", "dequant_i8", Supports,
+    {kPrompt, Backend::kCpuAvx2, "bcq_linear_i8_dequant__avx2", "dequant_i8", SupportsFewPlanes,
      LinearFn{DequantI8Avx2}, Numerics::kInt8},
-    {kPrompt, Backend::kCpuRef, "bcq_linear_i8_dequant__ref", "dequant_i8", Supports,
+    {kPrompt, Backend::kCpuRef, "bcq_linear_i8_dequant__ref", "dequant_i8", SupportsFewPlanes,
      LinearFn{DequantI8Ref}, Numerics::kInt8},
     {kEmbed, Backend::kCpuRef, "bcq_embedding_f32__ref", "ref_f64", Supports,
      EmbeddingFn{bcq::EmbeddingRef}},
