@@ -66,12 +66,15 @@ build_peer() {
   if [[ $ISA == avx2 ]]; then
     flags=(-DGGML_NATIVE=OFF -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON -DGGML_AVX512=OFF)
   fi
-  if [[ -x "$PEER/$ISA/bin/llama-quantize" && -x "$PEER/$ISA/bin/llama-bench" ]]; then return 0; fi
+  if [[ -x "$PEER/$ISA/bin/system_info" ]]; then return 0; fi
   quiet "llamacpp-configure-$ISA" cmake -S "$PEER/source" -B "$PEER/$ISA" -G Ninja -DCMAKE_BUILD_TYPE=Release \
     "${flags[@]}" -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_OPENSSL=OFF \
     -DLLAMA_BUILD_APP=OFF -DBUILD_SHARED_LIBS=OFF || return 1
   quiet "llamacpp-build-$ISA" cmake --build "$PEER/$ISA" -j "$(build_jobs)" \
-    --target llama-bench llama-batched-bench llama-quantize
+    --target llama-batched-bench llama-quantize || return 1
+  local libraries=("$PEER/$ISA/src/libllama.a" "$PEER/$ISA/ggml/src"/libggml{,-cpu,-base}.a)
+  quiet "llamacpp-system-info-$ISA" c++ -I"$PEER/source/include" -I"$PEER/source/ggml/include" \
+    "$ROOT/scripts/bench/system_info.cc" -o "$PEER/$ISA/bin/system_info" "${libraries[@]}" -fopenmp -pthread -ldl
 }
 
 # Random weights in fp16, then every type by its own quantizer, so that its mixtures are its own.

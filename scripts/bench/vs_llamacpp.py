@@ -40,9 +40,6 @@ def peer(options, kind, flash, prompt, tokens, requests):
     result = run([options.peer / "llama-batched-bench", "-m", options.models / f"{kind}.gguf", "-t", options.threads,
                   "-tb", options.threads, "-npp", prompt, "-ntg", tokens, "-npl", ",".join(map(str, requests)), "-c",
                   (prompt + tokens) * max(requests), "-b", 2048, "-ub", 512, "-fa", flash, "--output-format", "jsonl"])
-    for line in (result.stderr + result.stdout).splitlines():
-        if "system_info" in line:
-            options.system_info = line.strip()
     return [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
 
 
@@ -110,7 +107,7 @@ def write_table(options, samples, rows):
               f"{options.rounds} --isa {options.isa} --numerics {options.numerics}`", "",
               f"![plot]({options.out.name}.svg)", ""]
     options.out.with_name(options.out.name + ".md").write_text("\n".join(lines))
-    print("\n".join(lines[6:-4]))
+    print("\n".join(lines[6:-4]), flush=True)
 
 
 def write_plot(options, rows):
@@ -147,7 +144,7 @@ def main():
     options.environment = dict(os.environ)
     if options.isa == "avx2":
         options.environment["BITDIAL_FORCE_BACKEND"] = "cpu_avx2"
-    options.system_info, samples = "system_info not printed", {}
+    options.system_info, samples = run([options.peer / "system_info"]).stdout.strip(), {}
     for number in range(options.rounds):
         print(f"   round {number + 1} of {options.rounds}", flush=True)
         measure_round(options, samples)
