@@ -129,6 +129,13 @@ TEST(KernelTable, Int8RowsAreTakenWhenAskedFor) {
   EXPECT_EQ(found(kAvx512, "", Numerics::kInt8), "bcq_linear_i8_lut4__avx2");
   EXPECT_EQ(found(vnni, "cpu_avx2", Numerics::kInt8), "bcq_linear_i8_lut4__avx2");
   EXPECT_EQ(found({}, "", Numerics::kInt8), "bcq_linear_i8_lut4__ref");
+  KernelKey prompt = decode;
+  prompt.role = Role::kPrompt;
+  KernelShape many = shape;
+  many.max_bits = 6;  // an 8-bit weight is too coarse for it
+  const KernelTable int8 = KernelTable::Create(vnni, "", Numerics::kInt8).value();
+  EXPECT_STREQ((*int8.Find(prompt, shape))->name, "bcq_linear_i8_dequant__avx512");
+  EXPECT_STREQ((*int8.Find(prompt, many))->name, "bcq_linear_f32_dequant__avx512");
   // What has no int8 row is not touched.
   const KernelTable table = KernelTable::Create(vnni, "", Numerics::kInt8).value();
   EXPECT_STREQ((*table.Find(kDensePrompt, kDenseShape))->name, "dense_linear_f32_chain__avx512");
