@@ -71,7 +71,8 @@ class Engine {
                                                         const kernels::KernelTable& table,
                                                         const EngineOptions& options);
   // What Create says of config.json and of the names, shapes and types of a dense model's tensors, reading none but
-  // the norms' (an incomplete copy shows in them): whether it makes sense to work on this model. Errors  UNIMPLEMENTED, DATA_LOSS, NOT_FOUND as Create.
+  // the norms' (an incomplete copy shows in them): whether it makes sense to work on this model.
+  // Errors  UNIMPLEMENTED, DATA_LOSS, NOT_FOUND as Create.
   static absl::Status Check(const quant::Checkpoint& checkpoint);
   // Cancels what is left and joins the thread.
   virtual ~Engine() = default;

@@ -10,9 +10,9 @@
 //     y = fma(sw, sx * float(sum of w8 * x8), y)
 //     y = fma(beta, sx * float(sum of x8), y)                      no beta: left out
 //   y = y + bias
-// in fp32, sums over planes in ascending order. A weight is off by half a step of its group's
-// largest value over 127, an input by half a step of its span's. A span with an input that is not
-// finite has sx NaN, so the output is NaN.
+// in fp32, sums over planes in ascending order. A weight is off by half of sw, and bits / 256 of it
+// more for its alphas; an input by half of sx. A span with an input that is not finite has sx NaN,
+// so the output is NaN.
 // Implementations agree bit for bit, on any processor, and rows do not depend on each other.
 #pragma once
 

@@ -12,6 +12,7 @@
 namespace bitdial::kernels::bcq {
 namespace {
 
+using avx2::LargestLane;
 using avx2::LoadHalf;
 
 constexpr int64_t kPairBytes = kTileLanes * 2 * 2;
@@ -159,12 +160,6 @@ void RunRows(const I8GemmArgs& a, int64_t first, int64_t lane) {
       }
     }
   }
-}
-
-float LargestLane(__m256 values) {
-  __m128 m = _mm_max_ps(_mm256_castps256_ps128(values), _mm256_extractf128_ps(values, 1));
-  m = _mm_max_ps(m, _mm_movehl_ps(m, m));
-  return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
 }
 
 float SumOfLanes(__m256 values) {

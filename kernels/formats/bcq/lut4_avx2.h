@@ -38,4 +38,10 @@ BITDIAL_INLINE __m256 HalfTable(const float* x, bool upper) {
   return _mm256_add_ps(table, _mm256_xor_ps(_mm256_set1_ps(x[3]), minus3));
 }
 
+BITDIAL_INLINE float LargestLane(__m256 values) {
+  __m128 m = _mm_max_ps(_mm256_castps256_ps128(values), _mm256_extractf128_ps(values, 1));
+  m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+  return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+}
+
 }  // namespace bitdial::kernels::bcq::avx2

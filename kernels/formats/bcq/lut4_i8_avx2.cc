@@ -120,12 +120,6 @@ struct Isa {
   }
 };
 
-float LargestLane(__m256 values) {
-  __m128 m = _mm_max_ps(_mm256_castps256_ps128(values), _mm256_extractf128_ps(values, 1));
-  m = _mm_max_ps(m, _mm_movehl_ps(m, m));
-  return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
-}
-
 // 16 scaled entries, rounded and saturated to int8.
 __m128i RoundTable(const float* entries, __m256 inverse) {
   const __m256i low = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_load_ps(entries), inverse));

@@ -93,8 +93,8 @@ struct Isa {
 
   template <int kRows>
   static void Run(const PlanePass& pass) {
-    if (pass.num_blocks * kBlockInputs <= kMaxSpanInputs &&
-        SpanInputs(pass.num_blocks * kBlockInputs) == pass.num_blocks * kBlockInputs) {
+    const int64_t group_size = pass.num_blocks * kBlockInputs;
+    if (SpanInputs(group_size) == group_size) {
       RunPlane<kRows, true>(pass);
     } else {
       RunPlane<kRows, false>(pass);
