@@ -3,6 +3,7 @@
 //   drain inbox -> Schedule(now) -> StepPlan -> Build -> Forward -> Sample -> Commit -> publish
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -49,13 +50,25 @@ struct EngineOptions {
   CallTimes* call_times = nullptr;  // every kernel call is timed into it; outlives the engine
 };
 
+// A consistent picture as of the last plan or step; counters never fall.
 struct EngineStats {
   int32_t num_running = 0;
-  int32_t num_queued = 0;
+  int32_t num_queued = 0;            // requests, not choices
+  int64_t num_queued_tokens = 0;     // prompt tokens of num_queued
   int64_t num_steps = 0;
-  int64_t num_tokens_computed = 0;
-  int64_t kv_blocks_used = 0;
+  int64_t num_tokens_computed = 0;   // rows of all steps: prompt and output, recomputed ones too
+  int64_t num_prompt_tokens = 0;     // of requests whose prompt was computed or taken from the cache
+  std::array<int64_t, 9> num_output_tokens_by_bits = {};  // [bits] tokens sampled; [0]: dense
+  int64_t num_preemptions = 0;
+  int64_t num_prefix_tokens_asked = 0;  // prompt tokens that were looked up in the prefix cache
+  int64_t num_prefix_tokens_hit = 0;
+  int64_t kv_blocks_used = 0;        // by sequences
+  int64_t kv_blocks_cached = 0;      // by no sequence, kept for prompts to come; taken when room is needed
   int64_t kv_blocks_total = 0;
+  double step_seconds = 0;           // spent in steps
+  double host_gap_seconds = 0;       // of that, with no kernel running: plan, batch, publish
+  int auto_bits = 0;                 // what `auto` requests without a higher floor get now
+  double seconds_without_progress = 0;  // since the last step ended while there is work; 0 when idle
 };
 
 // Thread   Submit, Cancel, Stats, Drain: any. Sequences, blocks and KV bytes are touched by the engine thread alone.

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -28,9 +29,22 @@ struct SamplingParams {
   uint64_t seed = 0;                // draws are keyed by (seed, choice, position), never by the neighbours
 };
 
+// Bits chosen by the engine at every step (scheduler/bits_controller.h).
+struct AutoBits {
+  int min_bits = 0;         // the floor, one of ModelInfo::bits
+  double ttft_s = 0;        // waiting longer than this for the first token counts as load; 0: no target
+  double tpot_s = 0;        // so do slower tokens than this
+  std::vector<uint8_t> schedule;  // replay: bits of the prompt, then of each token; past its end the last goes on
+};
+
 struct Request {
   std::vector<int32_t> prompt_ids;  // 1 .. ModelInfo::max_context ids, each < ModelInfo::vocab_size
   int weight_bits = 0;              // planes read, one of ModelInfo::bits; 0 = dense weights
+  std::optional<AutoBits> auto_bits;  // instead of weight_bits
+  int32_t num_choices = 1;          // sequences that continue this prompt and share its K/V
+  int32_t priority = 0;             // a level is a head start of EngineOptions::priority_step in the queue; [-100, 100]
+  bool uses_prefix_cache = true;    // take K/V of equal beginnings from earlier prompts, and leave this one's
+  std::string cache_scope;          // prompts of different scopes never share K/V: who asks
   int32_t max_tokens = 16;          // >= 0; 0 scores the prompt and generates nothing
   int32_t min_tokens = 0;           // end-of-sequence and stop ids are not sampled before
   SamplingParams sampling;
@@ -49,12 +63,13 @@ struct TokenLogprob {
 };
 
 struct PromptLogprob {
-  int32_t index = 0;  // in prompt_ids
+  int32_t index = 0;  // in prompt_ids; of choice 0 only
   TokenLogprob token;
   std::vector<TokenLogprob> top;  // num_top_logprobs entries, best first
 };
 
 struct TokenEvent {
+  int32_t choice = 0;  // [0, num_choices)
   int32_t token_id = 0;
   int bits = 0;  // used for this token
   TokenLogprob chosen;            // when num_top_logprobs >= 0
@@ -75,10 +90,14 @@ enum class FinishReason {
 const char* Name(FinishReason reason);
 
 struct FinishEvent {
+  int32_t choice = 0;
   FinishReason reason = FinishReason::kError;
   absl::Status status;  // OK for kEos, kStopToken, kLength
   int32_t num_prompt_tokens = 0;
   int32_t num_generated_tokens = 0;
+  int32_t num_cached_tokens = 0;  // of the prompt, whose K/V was taken from the prefix cache
+  int32_t num_preemptions = 0;
+  int prompt_bits = 0, min_bits = 0;  // used: for the prompt, and the fewest for any token
   // Seconds. queue: submit to first scheduled; prefill: to the first token (or the end of the prompt);
   // decode: from there to the last token.
   double queue_s = 0, prefill_s = 0, decode_s = 0;
@@ -91,7 +110,7 @@ class EventSink {
   virtual ~EventSink() = default;
   virtual void OnPromptLogprobs(std::vector<PromptLogprob> logprobs) { (void)logprobs; }  // ascending, maybe in parts
   virtual void OnToken(TokenEvent event) = 0;
-  virtual void OnFinish(FinishEvent event) = 0;  // exactly once, last
+  virtual void OnFinish(FinishEvent event) = 0;  // exactly once for each choice, its last event
 };
 
 }  // namespace bitdial::engine

@@ -59,6 +59,8 @@ absl::Status CheckBuilt(const v1::RequestParams& params) {
   if (params.has_priority()) field = "params.priority";
   if (params.has_kv()) field = "params.kv";
   if (params.has_auto_bits()) field = "params.auto_bits";
+  if (params.has_request_id()) field = "params.request_id";
+  if (params.has_prefix_cache()) field = "params.prefix_cache";
   if (field == nullptr) return absl::OkStatus();
   return WithReason(Unimplemented("{}: not built in this version; leave the field out", field),
                     kReasonNotBuilt);
