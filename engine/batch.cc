@@ -35,20 +35,16 @@ void Batch::Build(const StepPlan& plan) {
               block_tables_.begin() + static_cast<int64_t>(i) * max_blocks_per_seq_);
     order_.push_back(static_cast<int32_t>(i));
   }
-  // Ties by index make the order total: std::sort needs no memory, std::stable_sort would.
-  std::sort(order_.begin(), order_.end(), [&](int32_t a, int32_t b) {
-    const int bits_a = plan.chunks[static_cast<size_t>(a)].sequence->request.weight_bits;
-    const int bits_b = plan.chunks[static_cast<size_t>(b)].sequence->request.weight_bits;
-    return bits_a != bits_b ? bits_a > bits_b : a < b;
-  });
   const auto first_decode_position = [this](const PlannedChunk& chunk) {
     return prompts_as_decode_ ? 0 : chunk.sequence->num_prompt_tokens();
   };
+  SortByBits(plan, [](const PlannedChunk& chunk) { return chunk.prompt_bits(); });
   for (int32_t i : order_) {
     const PlannedChunk& chunk = plan.chunks[static_cast<size_t>(i)];
     AppendRows(chunk, i, chunk.begin, std::min(chunk.end(), first_decode_position(chunk)));
   }
   num_prompt_rows_ = num_tokens();
+  SortByBits(plan, [](const PlannedChunk& chunk) { return chunk.decode_bits(); });
   for (int32_t i : order_) {
     const PlannedChunk& chunk = plan.chunks[static_cast<size_t>(i)];
     AppendRows(chunk, i, std::max(chunk.begin, first_decode_position(chunk)), chunk.end());
@@ -64,6 +60,16 @@ void Batch::Build(const StepPlan& plan) {
             });
 }
 
+template <typename BitsOf>
+void Batch::SortByBits(const StepPlan& plan, BitsOf bits_of) {
+  // Ties by index make the order total: std::sort needs no memory, std::stable_sort would.
+  std::sort(order_.begin(), order_.end(), [&](int32_t a, int32_t b) {
+    const int bits_a = bits_of(plan.chunks[static_cast<size_t>(a)]);
+    const int bits_b = bits_of(plan.chunks[static_cast<size_t>(b)]);
+    return bits_a != bits_b ? bits_a > bits_b : a < b;
+  });
+}
+
 void Batch::AppendRows(const PlannedChunk& chunk, int32_t chunk_idx, int32_t begin, int32_t end) {
   const Sequence& sequence = *chunk.sequence;
   const int32_t last_scored =
@@ -71,14 +77,15 @@ void Batch::AppendRows(const PlannedChunk& chunk, int32_t chunk_idx, int32_t beg
   for (int32_t position = begin; position < end; ++position) {
     const LogitsRow row{static_cast<int32_t>(token_ids_.size()), chunk_idx, position};
     if (sequence.request.prompt_logprobs_from.has_value() &&
-        position + 1 >= *sequence.request.prompt_logprobs_from && position <= last_scored) {
+        position + 1 >= *sequence.request.prompt_logprobs_from && position <= last_scored &&
+        position >= sequence.num_once_computed) {  // else it was scored before a preemption
       scored_rows_.push_back(row);
     }
     if (position == chunk.end() - 1 && chunk.NeedsSample()) sampled_rows_.push_back(row);
     token_ids_.push_back(sequence.tokens[static_cast<size_t>(position)]);
     positions_.push_back(position);
     seq_idx_.push_back(chunk_idx);
-    bits_.push_back(static_cast<uint8_t>(sequence.request.weight_bits));
+    bits_.push_back(static_cast<uint8_t>(sequence.BitsOf(position)));
   }
 }
 

@@ -58,6 +58,8 @@ class Batch {
   std::span<const LogitsRow> sampled_rows() const { return sampled_rows_; }
 
  private:
+  template <typename BitsOf>
+  void SortByBits(const StepPlan& plan, BitsOf bits_of);
   void AppendRows(const PlannedChunk& chunk, int32_t chunk_idx, int32_t begin, int32_t end);
 
   int32_t max_blocks_per_seq_;

@@ -40,7 +40,6 @@ class EngineThread final : public Engine {
   void Run();
   bool Receive();
   void PublishStats();
-  void UpdateStats();  // needs mutex_
   absl::Status CheckKvRoom(const Request& request) const;
   absl::Status CheckQueue(int64_t num_prompt_tokens) const;  // needs mutex_
 
@@ -62,15 +61,16 @@ class EngineThread final : public Engine {
   bool is_stopping_ = false;
   int64_t num_active_ = 0;         // submitted and not ended
   int64_t num_inbox_tokens_ = 0;   // prompt tokens of inbox_
-  int64_t num_queued_tokens_ = 0;  // prompt tokens waiting in the scheduler
   int64_t num_drain_cancelled_ = 0;
-  EngineStats stats_;  // as of the last plan or step
+  EngineStats stats_;  // as of the last plan or step, without the inbox
+  Clock::time_point progressed_at_ = Clock::now();  // a step ended, or work came to an idle engine
 
   std::thread thread_;
 };
 
 void EngineThread::Run() {
   while (Receive()) {
+    if (options_.before_step) options_.before_step();
     if (!loop_->Plan()) continue;
     PublishStats();  // who still waits is known now, and a step may take long
     loop_->Compute();
@@ -78,13 +78,9 @@ void EngineThread::Run() {
 }
 
 void EngineThread::PublishStats() {
+  const EngineStats stats = loop_->stats();
   std::lock_guard lock(mutex_);
-  UpdateStats();
-}
-
-void EngineThread::UpdateStats() {
-  stats_ = loop_->stats();
-  num_queued_tokens_ = loop_->num_queued_tokens();
+  stats_ = stats;
 }
 
 // Publishes what the last step changed, waits while there is nothing to do, and takes in what has
@@ -93,17 +89,18 @@ bool EngineThread::Receive() {
   std::vector<std::unique_ptr<Sequence>> arrived;
   std::vector<RequestId> cancelled;
   bool cancel_all = false, is_stopping = false;
+  PublishStats();
   {
     std::unique_lock lock(mutex_);
-    UpdateStats();
-    num_active_ = static_cast<int64_t>(inbox_.size()) + loop_->num_sequences();
+    num_active_ = static_cast<int64_t>(inbox_.size()) + loop_->num_requests();
+    progressed_at_ = Clock::now();
     if (num_active_ == 0) ended_.notify_all();
     wake_.wait(lock, [this] {
       return loop_->has_work() || !inbox_.empty() || cancel_all_ || is_stopping_;
     });
     arrived.swap(inbox_);
     cancelled.swap(cancelled_);
-    for (const auto& sequence : arrived) num_queued_tokens_ += sequence->num_prompt_tokens();
+    for (const auto& sequence : arrived) stats_.num_queued_tokens += sequence->num_prompt_tokens();
     stats_.num_queued += static_cast<int32_t>(arrived.size());
     num_inbox_tokens_ = 0;
     cancel_all = std::exchange(cancel_all_, false);
@@ -152,7 +149,7 @@ absl::Status EngineThread::CheckQueue(int64_t num_prompt_tokens) const {
         "the queue is full: {} requests wait, the limit is {}; try again later", num_queued,
         options_.max_queued_requests);
   }
-  const int64_t num_tokens = num_inbox_tokens_ + num_queued_tokens_;
+  const int64_t num_tokens = num_inbox_tokens_ + stats_.num_queued_tokens;
   if (num_tokens + num_prompt_tokens > options_.max_queued_tokens) {
     return ResourceExhausted(
         "the queue is full: {} prompt tokens wait, {} more are over the limit of {}; try again "
@@ -173,7 +170,7 @@ absl::StatusOr<RequestId> EngineThread::Submit(Request request, std::shared_ptr<
   const RequestId id = next_id_++;
   sequence->id = id;
   num_inbox_tokens_ += sequence->num_prompt_tokens();
-  ++num_active_;
+  if (num_active_++ == 0) progressed_at_ = Clock::now();
   inbox_.push_back(std::move(sequence));
   wake_.notify_one();
   return id;
@@ -189,6 +186,11 @@ EngineStats EngineThread::stats() const {
   std::lock_guard lock(mutex_);
   EngineStats stats = stats_;
   stats.num_queued += static_cast<int32_t>(inbox_.size());
+  stats.num_queued_tokens += num_inbox_tokens_;
+  if (num_active_ > 0) {
+    stats.seconds_without_progress =
+        std::chrono::duration<double>(Clock::now() - progressed_at_).count();
+  }
   return stats;
 }
 
@@ -236,6 +238,11 @@ absl::Status CheckOptions(const EngineOptions& options) {
   BITDIAL_RETURN_IF_ERROR(check("max_queued_requests", options.max_queued_requests, 1, 1 << 20));
   BITDIAL_RETURN_IF_ERROR(check("max_queued_tokens", options.max_queued_tokens, 1, kMany));
   BITDIAL_RETURN_IF_ERROR(check("max_step_tokens", options.max_step_tokens, 1, 1 << 20));
+  BITDIAL_RETURN_IF_ERROR(check("prompt_chunk", options.prompt_chunk, 1, 1 << 20));
+  if (options.prompt_chunk > options.max_step_tokens) {
+    return InvalidArgument("prompt_chunk is {}, expected at most max_step_tokens = {}",
+                           options.prompt_chunk, options.max_step_tokens);
+  }
   return check("sampled_vocab_size", options.sampled_vocab_size, 0, 1 << 26);
 }
 
@@ -253,10 +260,16 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const quant::Checkpoint& 
                                               .extra_eos_ids = options.extra_eos_ids}));
 
   StepLoopOptions loop_options;
-  // Every running sequence advances in every step, so a step has a token for each.
+  // Every sequence that decodes advances in every step, and beside them one prompt by a chunk.
   loop_options.limits = {
       .max_step_tokens = options.max_step_tokens,
-      .max_running = std::min(options.max_running_requests, options.max_step_tokens)};
+      .max_running = std::min(options.max_running_requests,
+                              options.max_step_tokens - options.prompt_chunk + 1),
+      .prompt_chunk = options.prompt_chunk,
+      .kv_admission = options.kv_admission,
+      .max_waiting = options.max_queued_requests};
+  loop_options.prefix_cache = options.prefix_cache;
+  loop_options.priority_step = options.priority_step;
   loop_options.sampled_vocab_size = options.sampled_vocab_size;
   loop_options.prompts_as_decode = options.prompts_as_decode;
   loop_options.call_times = options.call_times;

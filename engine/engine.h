@@ -5,11 +5,13 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "engine/request.h"
+#include "engine/scheduler/kv_admission.h"
 #include "kernels/core/call_times.h"
 #include "kernels/kernel_table.h"
 #include "quant/container/checkpoint.h"
@@ -44,16 +46,21 @@ struct EngineOptions {
   int32_t max_queued_requests = 256;
   int64_t max_queued_tokens = 1 << 20;  // prompt tokens waiting
   int32_t max_step_tokens = 512;    // token budget of one step
+  int32_t prompt_chunk = 32;        // prompts are cut at multiples of it
+  KvAdmission kv_admission = KvAdmission::kReserve;
+  bool prefix_cache = true;         // false: no prompt takes K/V from an earlier one
+  Clock::duration priority_step = std::chrono::seconds(10);  // head start of a level of Request::priority
   std::vector<int32_t> extra_eos_ids;  // end a sequence beside the config's: the tokenizer's, where they differ
   int32_t sampled_vocab_size = 0;   // ids >= this are never sampled (the tokenizer's size); 0: all
   bool prompts_as_decode = false;   // prompt rows run on decode kernels: slow, to measure the quality of their class
+  std::function<void()> before_step;  // called on the engine thread before each step: tests freeze it there
   CallTimes* call_times = nullptr;  // every kernel call is timed into it; outlives the engine
 };
 
 // A consistent picture as of the last plan or step; counters never fall.
 struct EngineStats {
   int32_t num_running = 0;
-  int32_t num_queued = 0;            // requests, not choices
+  int32_t num_queued = 0;            // waiting for room; both count every choice
   int64_t num_queued_tokens = 0;     // prompt tokens of num_queued
   int64_t num_steps = 0;
   int64_t num_tokens_computed = 0;   // rows of all steps: prompt and output, recomputed ones too

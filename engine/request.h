@@ -34,15 +34,20 @@ struct AutoBits {
   int min_bits = 0;         // the floor, one of ModelInfo::bits
   double ttft_s = 0;        // waiting longer than this for the first token counts as load; 0: no target
   double tpot_s = 0;        // so do slower tokens than this
-  std::vector<uint8_t> schedule;  // replay: bits of the prompt, then of each token; past its end the last goes on
+  // Replay: the bits of each output token (TokenEvent::bits; the first one's are the prompt's); past its end the last
+  // goes on.
+  std::vector<uint8_t> schedule;
 };
+
+inline constexpr int32_t kMaxChoices = 128;
+inline constexpr int32_t kMaxPriority = 100;
 
 struct Request {
   std::vector<int32_t> prompt_ids;  // 1 .. ModelInfo::max_context ids, each < ModelInfo::vocab_size
   int weight_bits = 0;              // planes read, one of ModelInfo::bits; 0 = dense weights
   std::optional<AutoBits> auto_bits;  // instead of weight_bits
-  int32_t num_choices = 1;          // sequences that continue this prompt and share its K/V
-  int32_t priority = 0;             // a level is a head start of EngineOptions::priority_step in the queue; [-100, 100]
+  int32_t num_choices = 1;          // sequences that continue this prompt and share its K/V; [1, kMaxChoices]
+  int32_t priority = 0;             // a level is a head start of EngineOptions::priority_step in the queue; at most kMaxPriority
   bool uses_prefix_cache = true;    // take K/V of equal beginnings from earlier prompts, and leave this one's
   std::string cache_scope;          // prompts of different scopes never share K/V: who asks
   int32_t max_tokens = 16;          // >= 0; 0 scores the prompt and generates nothing

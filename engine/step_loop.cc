@@ -1,6 +1,7 @@
 #include "engine/step_loop.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "kernels/core/check.h"
 
@@ -24,7 +25,7 @@ bool StepLoop::Step() {
 bool StepLoop::Plan() {
   const Clock::time_point now = options_.now();
   EndExpired(now);
-  scheduler_.Schedule(plan_);
+  scheduler_.Schedule(now, plan_);
   BeginStep(now);
   return !plan_.chunks.empty();
 }
@@ -33,11 +34,16 @@ void StepLoop::Compute() {
   batch_.Build(plan_);
   Workspace::Scope scope(workspace_);
   StepContext step{stream_, workspace_, traffic_, is_warm_up_};
+  const Clock::time_point began = options_.now();
   const Matrix<float> hidden = model_.Forward(batch_, kv_store_, step);
+  kernel_time_ += options_.now() - began;
   ScorePrompts(hidden, step);
   SampleTokens(hidden, step);
-  scheduler_.Commit(plan_);
+  scheduler_.Commit(plan_, options_.now() - step_began_);
   Publish();
+  const Clock::duration whole = options_.now() - step_began_;
+  totals_.step_seconds += Seconds(whole);
+  totals_.host_gap_seconds += Seconds(whole - kernel_time_);
 }
 
 absl::StatusOr<std::unique_ptr<StepLoop>> StepLoop::Create(const DecoderModel& model,
@@ -61,7 +67,7 @@ StepLoop::StepLoop(const DecoderModel& model, ThreadPool& pool, const StepLoopOp
       kv_manager_(options.num_kv_blocks, kv_store.shape().block_tokens),
       kv_store_(std::move(kv_store)),
       workspace_(std::move(workspace)),
-      scheduler_(options.limits, kv_manager_),
+      scheduler_(options.limits, kv_manager_, model.info().bits),
       batch_(options.limits.max_step_tokens, options.limits.max_running,
              static_cast<int32_t>(kv_manager_.BlocksFor(model.info().max_context)),
              options.prompts_as_decode),
@@ -73,40 +79,68 @@ StepLoop::StepLoop(const DecoderModel& model, ThreadPool& pool, const StepLoopOp
 }
 
 void StepLoop::Add(std::unique_ptr<Sequence> sequence) {
+  Request& request = sequence->request;
+  request.uses_prefix_cache &= options_.prefix_cache;
+  sequence->virtual_arrival = sequence->submitted_at - request.priority * options_.priority_step;
   scheduler_.Enqueue(sequence.get());
-  const RequestId id = sequence->id;
-  sequences_.emplace(id, std::move(sequence));
+  ActiveRequest& active = requests_[sequence->id];
+  active.has_all_choices = request.num_choices == 1;
+  active.sequences.push_back(std::move(sequence));
+}
+
+// They stand where the first one stood in the order, and find the prompt's whole blocks in the
+// prefix cache: what is left of the prompt each computes itself, so no block is ever copied.
+void StepLoop::AddOtherChoices(const Sequence& first) {
+  ActiveRequest& active = requests_.at(first.id);
+  if (std::exchange(active.has_all_choices, true)) return;
+  for (int32_t choice = 1; choice < first.request.num_choices; ++choice) {
+    auto sequence =
+        std::make_unique<Sequence>(first.id, first.request, first.sink, first.submitted_at);
+    sequence->choice = choice;
+    sequence->virtual_arrival = first.virtual_arrival;
+    sequence->request.prompt_logprobs_from.reset();
+    scheduler_.Enqueue(sequence.get());
+    active.sequences.push_back(std::move(sequence));
+  }
+}
+
+void StepLoop::End(RequestId id, FinishReason reason, const absl::Status& status) {
+  for (auto found = requests_.find(id); found != requests_.end(); found = requests_.find(id)) {
+    Finish(*found->second.sequences.back(), reason, status);
+  }
 }
 
 void StepLoop::Cancel(RequestId id, const absl::Status& status) {
-  const auto found = sequences_.find(id);
-  if (found != sequences_.end()) Finish(*found->second, FinishReason::kCancelled, status);
+  End(id, FinishReason::kCancelled, status);
 }
 
 int64_t StepLoop::CancelAll(const absl::Status& status) {
-  const int64_t count = num_sequences();
-  while (!sequences_.empty()) Cancel(sequences_.begin()->first, status);
+  const int64_t count = num_requests();
+  while (!requests_.empty()) Cancel(requests_.begin()->first, status);
   return count;
 }
 
 void StepLoop::EndExpired(Clock::time_point now) {
-  std::vector<Sequence*> expired;  // Finish changes the map; allocates only when there are some
-  for (const auto& [id, sequence] : sequences_) {
-    const auto& deadline = sequence->request.deadline;
-    if (deadline.has_value() && *deadline <= now) expired.push_back(sequence.get());
+  std::vector<const Sequence*> expired;  // End changes the map; allocates only when there are some
+  for (const auto& [id, active] : requests_) {
+    const Sequence& sequence = *active.sequences.front();
+    const auto& deadline = sequence.request.deadline;
+    if (deadline.has_value() && *deadline <= now) expired.push_back(&sequence);
   }
-  for (Sequence* sequence : expired) {
-    Finish(*sequence, FinishReason::kDeadline,
-           absl::DeadlineExceededError(
-               fmt::format("the deadline passed after {} of at most {} tokens",
-                           sequence->num_generated_tokens(), sequence->request.max_tokens)));
+  for (const Sequence* sequence : expired) {
+    End(sequence->id, FinishReason::kDeadline,
+        absl::DeadlineExceededError(
+            fmt::format("the deadline passed after {} of at most {} tokens",
+                        sequence->num_generated_tokens(), sequence->request.max_tokens)));
   }
 }
 
 void StepLoop::BeginStep(Clock::time_point now) {
   if (plan_.chunks.empty()) return;
-  ++num_steps_;
-  num_tokens_computed_ += plan_.num_tokens;
+  step_began_ = now;
+  kernel_time_ = {};
+  ++totals_.num_steps;
+  totals_.num_tokens_computed += plan_.num_tokens;
   results_.clear();
   results_.resize(plan_.chunks.size());
   for (const PlannedChunk& chunk : plan_.chunks) {
@@ -121,8 +155,10 @@ void StepLoop::VisitLogits(Matrix<const float> hidden, std::span<const LogitsRow
   for (size_t i = 0; i < wanted.size(); ++i) {
     row_bits_[i] = batch_.bits()[static_cast<size_t>(wanted[i].row)];
   }
+  const Clock::time_point began = options_.now();
   const Matrix<float> logits = model_.Logits(hidden, wanted, row_bits_.data(), role, step);
   step.stream.Synchronize();
+  kernel_time_ += options_.now() - began;
   const int64_t num_tasks = std::min<int64_t>(step.stream.pool().num_threads(), logits.rows);
   step.stream.pool().ParallelFor(num_tasks, [&](int64_t task) {
     for (int64_t i = task; i < logits.rows; i += num_tasks) visit(i, logits.Row(i), task);
@@ -185,13 +221,18 @@ void StepLoop::PublishChunk(Sequence& sequence, ChunkResult& result, Clock::time
     sequence.sink->OnPromptLogprobs(std::move(result.prompt_logprobs));
   }
   const bool prompt_is_done = sequence.num_computed_tokens >= sequence.num_prompt_tokens();
-  if (prompt_is_done && !sequence.first_token_at.has_value()) sequence.first_token_at = now;
+  if (prompt_is_done && !sequence.first_token_at.has_value()) {
+    sequence.first_token_at = now;
+    if (sequence.choice == 0) totals_.num_prompt_tokens += sequence.num_prompt_tokens();
+    AddOtherChoices(sequence);
+  }
   if (prompt_is_done && request.max_tokens == 0) {
     return Finish(sequence, FinishReason::kLength, absl::OkStatus());
   }
   if (!result.token.has_value()) return;
 
   const int32_t token_id = result.token->token_id;
+  ++totals_.num_output_tokens_by_bits[static_cast<size_t>(result.token->bits)];
   sequence.AppendToken(token_id);
   sequence.sink->OnToken(std::move(*result.token));
   const auto& stops = request.stop_token_ids;
@@ -207,10 +248,15 @@ void StepLoop::PublishChunk(Sequence& sequence, ChunkResult& result, Clock::time
 void StepLoop::Finish(Sequence& sequence, FinishReason reason, const absl::Status& status) {
   const Clock::time_point now = options_.now();
   FinishEvent event;
+  event.choice = sequence.choice;
   event.reason = reason;
   event.status = status;
   event.num_prompt_tokens = sequence.num_prompt_tokens();
   event.num_generated_tokens = sequence.num_generated_tokens();
+  event.num_cached_tokens = sequence.num_cached_tokens;
+  event.num_preemptions = sequence.num_preemptions;
+  event.prompt_bits = sequence.prompt_bits;
+  event.min_bits = sequence.MinBits();
   const Clock::time_point scheduled = sequence.scheduled_at.value_or(now);
   const Clock::time_point first = sequence.first_token_at.value_or(now);
   event.queue_s = Seconds(scheduled - sequence.submitted_at);
@@ -218,8 +264,20 @@ void StepLoop::Finish(Sequence& sequence, FinishReason reason, const absl::Statu
   event.decode_s = Seconds(now - first);
 
   scheduler_.Remove(&sequence);
-  auto node = sequences_.extract(sequence.id);  // alive until the sink has heard
-  node.mapped()->sink->OnFinish(std::move(event));
+  const auto active = requests_.find(sequence.id);
+  const bool has_all_choices = active->second.has_all_choices;
+  auto& sequences = active->second.sequences;
+  const auto found = std::find_if(sequences.begin(), sequences.end(),
+                                  [&](const auto& other) { return other.get() == &sequence; });
+  const std::unique_ptr<Sequence> last = std::move(*found);  // alive until the sink has heard
+  sequences.erase(found);
+  if (sequences.empty()) requests_.erase(active);
+  last->sink->OnFinish(event);
+  // Choices that never came to be end as the first one did.
+  for (int32_t choice = 1; !has_all_choices && choice < last->request.num_choices; ++choice) {
+    event.choice = choice;
+    last->sink->OnFinish(event);
+  }
 }
 
 void StepLoop::WarmUp() {
@@ -234,6 +292,7 @@ void StepLoop::WarmUp() {
       request.weight_bits = model_.info().default_bits;
       request.max_tokens = max_tokens;
       request.ignore_eos = true;
+      request.uses_prefix_cache = false;
       request.prompt_logprobs_from =
           num_prompt_tokens > 1 ? std::optional<int32_t>(1) : std::nullopt;
       Add(std::make_unique<Sequence>(RequestId{0} - static_cast<RequestId>(i) - 1,
@@ -253,22 +312,24 @@ void StepLoop::WarmUp() {
   if (max_context >= 2)
     run(std::min(options_.limits.max_running, options_.limits.max_step_tokens), 1, 2);
   is_warm_up_ = false;
-  num_steps_ = num_tokens_computed_ = 0;
-}
-
-int64_t StepLoop::num_queued_tokens() const {
-  int64_t count = 0;
-  for (const Sequence* sequence : scheduler_.waiting()) count += sequence->num_prompt_tokens();
-  return count;
+  totals_ = {};
 }
 
 EngineStats StepLoop::stats() const {
-  return {.num_running = static_cast<int32_t>(scheduler_.running().size()),
-          .num_queued = static_cast<int32_t>(scheduler_.waiting().size()),
-          .num_steps = num_steps_,
-          .num_tokens_computed = num_tokens_computed_,
-          .kv_blocks_used = kv_manager_.num_used_blocks(),
-          .kv_blocks_total = kv_manager_.num_blocks()};
+  EngineStats stats = totals_;
+  stats.num_running = static_cast<int32_t>(scheduler_.running().size());
+  stats.num_queued = static_cast<int32_t>(scheduler_.waiting().size());
+  for (const Sequence* sequence : scheduler_.waiting()) {
+    stats.num_queued_tokens += sequence->num_prompt_tokens();
+  }
+  stats.num_preemptions = scheduler_.counters().num_preemptions;
+  stats.num_prefix_tokens_asked = scheduler_.counters().num_prefix_tokens_asked;
+  stats.num_prefix_tokens_hit = scheduler_.counters().num_prefix_tokens_hit;
+  stats.kv_blocks_used = kv_manager_.num_used_blocks();
+  stats.kv_blocks_cached = kv_manager_.num_cached_blocks();
+  stats.kv_blocks_total = kv_manager_.num_blocks();
+  stats.auto_bits = scheduler_.dial();
+  return stats;
 }
 
 }  // namespace bitdial::engine

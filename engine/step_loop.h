@@ -19,6 +19,8 @@ namespace bitdial::engine {
 struct StepLoopOptions {
   Scheduler::Limits limits;
   int32_t num_kv_blocks = 0;
+  bool prefix_cache = true;
+  Clock::duration priority_step = std::chrono::seconds(10);  // head start of a level of priority
   int64_t sampled_vocab_size = 0;  // 0: the whole vocabulary
   bool prompts_as_decode = false;  // as EngineOptions
   CallTimes* call_times = nullptr;  // as EngineOptions
@@ -26,8 +28,8 @@ struct StepLoopOptions {
 };
 
 // Owner       Engine.   Thread  one at a time (the engine thread, or a test).
-// Invariant   every sequence it was given gets OnFinish exactly once, and its blocks come back with
-// it.
+// Invariant   every choice of a request it was given gets OnFinish exactly once, and its blocks come
+// back with it.
 class StepLoop {
  public:
   // The model and the pool must outlive the loop.
@@ -36,11 +38,12 @@ class StepLoop {
                                                           ThreadPool& pool,
                                                           const StepLoopOptions& options);
 
-  // Takes a sequence that was validated (validate_request.h); it runs when the scheduler admits it.
+  // Takes the first choice of a request that was validated (validate_request.h); it runs when the
+  // scheduler admits it. The other choices follow it once their prompt is in the cache.
   void Add(std::unique_ptr<Sequence> sequence);
-  // Ends a sequence now, in any state, as kCancelled with this status. Unknown ids are ignored.
+  // Ends a request now, in any state, as kCancelled with this status. Unknown ids are ignored.
   void Cancel(RequestId id, const absl::Status& status);
-  // Ends all; returns how many.
+  // Ends all; returns how many requests.
   int64_t CancelAll(const absl::Status& status);
 
   // Plan and Compute; false when there was nothing to do.
@@ -55,9 +58,8 @@ class StepLoop {
   // scratch memory now.
   void WarmUp();
 
-  bool has_work() const { return !sequences_.empty(); }
-  int64_t num_sequences() const { return static_cast<int64_t>(sequences_.size()); }
-  int64_t num_queued_tokens() const;
+  bool has_work() const { return !requests_.empty(); }
+  int64_t num_requests() const { return static_cast<int64_t>(requests_.size()); }
   EngineStats stats() const;
   // Counts what steps read from now on; null: not at all. For tests and benches.
   void set_traffic(kernels::WeightTraffic* traffic) { traffic_ = traffic; }
@@ -73,8 +75,16 @@ class StepLoop {
   StepLoop(const DecoderModel& model, ThreadPool& pool, const StepLoopOptions& options,
            kvcache::KvStore kv_store, Workspace workspace);
 
+  // The choices of a request that have not ended.
+  struct ActiveRequest {
+    std::vector<std::unique_ptr<Sequence>> sequences;
+    bool has_all_choices = false;
+  };
+
   void EndExpired(Clock::time_point now);
   void BeginStep(Clock::time_point now);
+  void AddOtherChoices(const Sequence& first);
+  void End(RequestId id, FinishReason reason, const absl::Status& status);
   void ScorePrompts(Matrix<const float> hidden, StepContext& step);
   void SampleTokens(Matrix<const float> hidden, StepContext& step);
   void Publish();
@@ -99,14 +109,15 @@ class StepLoop {
   kernels::WeightTraffic* traffic_ = nullptr;
   bool is_warm_up_ = false;
 
-  std::unordered_map<RequestId, std::unique_ptr<Sequence>> sequences_;
+  std::unordered_map<RequestId, ActiveRequest> requests_;
   StepPlan plan_;
   std::vector<ChunkResult> results_;               // [plan_.chunks]
   std::vector<Sampler::Scratch> sampler_scratch_;  // one a thread
   std::vector<absl::StatusOr<PromptLogprob>> scored_;
   std::vector<uint8_t> row_bits_;
-  int64_t num_steps_ = 0;
-  int64_t num_tokens_computed_ = 0;
+  Clock::time_point step_began_{};
+  Clock::duration kernel_time_{};  // of this step: in the model
+  EngineStats totals_;             // its counters
 };
 
 }  // namespace bitdial::engine

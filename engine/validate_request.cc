@@ -47,6 +47,28 @@ absl::Status CheckSampling(const SamplingParams& sampling, int64_t vocab_size) {
   return absl::OkStatus();
 }
 
+bool HasBits(const ModelInfo& model, int bits) {
+  return std::find(model.bits.begin(), model.bits.end(), bits) != model.bits.end();
+}
+
+absl::Status CheckBits(const Request& request, const ModelInfo& model) {
+  const auto check = [&](const char* field, int bits) {
+    if (HasBits(model, bits)) return absl::OkStatus();
+    return InvalidArgument("{} is {}, this model has {}", field, bits,
+                           fmt::join(model.bits, ", "));
+  };
+  if (!request.auto_bits.has_value()) return check("weight_bits", request.weight_bits);
+  const AutoBits& wish = *request.auto_bits;
+  if (!(wish.ttft_s >= 0) || !(wish.tpot_s >= 0)) {
+    return InvalidArgument("auto_bits has targets of {} and {} s, expected 0 (none) or more",
+                           wish.ttft_s, wish.tpot_s);
+  }
+  for (const uint8_t bits : wish.schedule) {
+    BITDIAL_RETURN_IF_ERROR(check("auto_bits.schedule", bits));
+  }
+  return wish.schedule.empty() ? check("auto_bits.min_bits", wish.min_bits) : absl::OkStatus();
+}
+
 absl::Status CheckLengths(const Request& request, int64_t max_context) {
   const auto prompt = static_cast<int64_t>(request.prompt_ids.size());
   if (request.max_tokens < 0)
@@ -76,9 +98,13 @@ absl::Status ValidateRequest(const Request& request, const ModelInfo& model) {
   BITDIAL_RETURN_IF_ERROR(CheckIds(request.prompt_ids, "prompt_ids", model.vocab_size));
   BITDIAL_RETURN_IF_ERROR(CheckIds(request.stop_token_ids, "stop_token_ids", model.vocab_size));
   BITDIAL_RETURN_IF_ERROR(CheckSampling(request.sampling, model.vocab_size));
-  if (std::find(model.bits.begin(), model.bits.end(), request.weight_bits) == model.bits.end()) {
-    return InvalidArgument("weight_bits is {}, this model has {}", request.weight_bits,
-                           fmt::join(model.bits, ", "));
+  BITDIAL_RETURN_IF_ERROR(CheckBits(request, model));
+  if (request.num_choices < 1 || request.num_choices > kMaxChoices) {
+    return InvalidArgument("num_choices is {}, expected 1 to {}", request.num_choices, kMaxChoices);
+  }
+  if (request.priority < -kMaxPriority || request.priority > kMaxPriority) {
+    return InvalidArgument("priority is {}, expected {} to {}", request.priority, -kMaxPriority,
+                           kMaxPriority);
   }
   if (request.num_top_logprobs < -1 || request.num_top_logprobs > model.vocab_size) {
     return InvalidArgument("num_top_logprobs is {}, expected -1 (none) to {}",

@@ -26,7 +26,7 @@ constexpr PhiloxCounter Philox4x32(PhiloxCounter counter, PhiloxKey key) {
 }
 
 // The draw of (seed, choice, position): uniform in [0, 1), 53 bits. choice is the index among a
-// request's n alternatives (0 until n is built), position the index of the sampled token in its
+// request's choices, position the index of the sampled token in its
 // sequence.
 constexpr double UniformDraw(uint64_t seed, uint32_t choice, uint32_t position) {
   const PhiloxCounter bits = Philox4x32(

@@ -101,7 +101,7 @@ bool Sampler::IsEos(int32_t token_id) const {
 absl::Status Sampler::CheckFinite(const float* logits, const Sequence& sequence) const {
   if (IsFinite(logits, vocab_size_)) return absl::OkStatus();
   return Internal("the model's logits are not finite (NaN or infinity) after {} tokens at {} bits",
-                  sequence.num_tokens(), sequence.request.weight_bits);
+                  sequence.num_tokens(), sequence.BitsOf(sequence.num_tokens() - 1));
 }
 
 absl::StatusOr<TokenEvent> Sampler::Sample(const float* logits, const Sequence& sequence,
@@ -110,7 +110,8 @@ absl::StatusOr<TokenEvent> Sampler::Sample(const float* logits, const Sequence& 
   const Request& request = sequence.request;
   TokenEvent event;
   BITDIAL_ASSIGN_OR_RETURN(event.token_id, Choose(logits, sequence, scratch));
-  event.bits = request.weight_bits;
+  event.choice = sequence.choice;
+  event.bits = sequence.BitsOf(sequence.num_tokens() - 1);
   if (request.num_top_logprobs >= 0) {
     const double log_sum_exp = LogSumExp(logits, vocab_size_);
     event.chosen = {event.token_id,
@@ -160,7 +161,7 @@ absl::StatusOr<int32_t> Sampler::Choose(const float* logits, const Sequence& seq
   KeepTopP(scratch.candidates, sampling.top_p);
   KeepMinP(scratch.candidates, sampling.min_p);
   const auto position = static_cast<uint32_t>(sequence.num_tokens());
-  return Draw(scratch.candidates, UniformDraw(sampling.seed, /*choice=*/0, position));
+  return Draw(scratch.candidates, UniformDraw(sampling.seed, static_cast<uint32_t>(sequence.choice), position));
 }
 
 bool Sampler::NeedsAdjusting(const Sequence& sequence) const {

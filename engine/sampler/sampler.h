@@ -18,7 +18,7 @@ namespace bitdial::engine {
 //   the chain ends here top_k                 the k largest stay, lower ids first among equals
 //   top_p                 the fewest most probable tokens whose probabilities reach top_p stay
 //   min_p                 tokens with probability >= min_p * the largest stay
-//   draw                  by UniformDraw(seed, 0, index of the new token)
+//   draw                  by UniformDraw(seed, choice, index of the new token)
 // Ids >= sampled_vocab_size are never sampled and never listed; they do count in the softmax of
 // log-probabilities.
 //

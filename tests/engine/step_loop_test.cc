@@ -4,9 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <random>
+#include <set>
+#include <tuple>
 
 #include "tests/testing/loaded_model.h"
 #include "tests/testing/recording_sink.h"
@@ -28,6 +31,15 @@ StepLoopOptions Options(int32_t max_step_tokens, int32_t max_running = 16,
                      .max_running = std::min(max_running, max_step_tokens)},
           .num_kv_blocks = num_kv_blocks,
           .now = &Now};
+}
+
+// As Options, with hardly more room than one sequence may need: others are preempted and recomputed.
+StepLoopOptions TightOptions(int32_t max_step_tokens, const ModelInfo& model) {
+  const int64_t longest = std::min<int64_t>(90, model.max_context);
+  StepLoopOptions options =
+      Options(max_step_tokens, 16, static_cast<int32_t>((longest + 31) / 32 + 1));
+  options.limits.kv_admission = KvAdmission::kOptimistic;
+  return options;
 }
 
 struct Submitted {
@@ -59,8 +71,12 @@ Request RandomRequest(std::mt19937& random, const ModelInfo& model) {
   };
   // At most 90 tokens with the output, and the context's.
   const int longest = std::min(70, static_cast<int>(model.max_context) - 20);
-  std::vector<int32_t> prompt(static_cast<size_t>(draw(1, longest)));
-  for (int32_t& id : prompt) id = draw(0, static_cast<int>(model.vocab_size) - 1);
+  // Long and like others, so that beginnings are shared, or random.
+  std::vector<int32_t> prompt(static_cast<size_t>(longest - draw(0, longest / 3)), 5);
+  if (draw(0, 1) == 0) {
+    prompt.resize(static_cast<size_t>(draw(1, longest)));
+    for (int32_t& id : prompt) id = draw(0, static_cast<int>(model.vocab_size) - 1);
+  }
   Request request =
       MakeRequest(std::move(prompt),
                   model.bits[static_cast<size_t>(draw(0, static_cast<int>(model.bits.size()) - 1))],
@@ -69,6 +85,8 @@ Request RandomRequest(std::mt19937& random, const ModelInfo& model) {
   request.sampling.seed = static_cast<uint64_t>(draw(0, 1000));
   if (draw(0, 3) == 0) request.sampling.repetition_penalty = 1.3f;
   if (draw(0, 3) == 0) request.prompt_logprobs_from = 1;
+  request.uses_prefix_cache = draw(0, 1) == 0;
+  request.priority = draw(-1, 1);
   return request;
 }
 
@@ -101,24 +119,31 @@ struct Setup {
 class Invariance : public ::testing::TestWithParam<Setup> {};
 
 // Invariant 8: alone on one thread, or among others of mixed bits that come, go and are cancelled
-// at random steps, in chunks of any size, on any number of threads: the same logits, bit for bit,
-// at every step.
+// at random steps, in chunks of any size, on any number of threads, with beginnings from the prefix
+// cache, preempted and recomputed: the same logits, bit for bit, at every step.
 TEST_P(Invariance, OneRequestAloneAndAmongOthers) {
   const auto table = kernels::KernelTable::Create(DetectCpuFeatures(), GetParam().backend);
   if (!table.ok()) GTEST_SKIP() << "SKIPPED: " << table.status();
   const ModelOptions model_options{.kv_format = GetParam().kv_format};
   LoadedModel one_thread(GoldenPath(GetParam().model), model_options, GetParam().backend, 1);
-  auto alone = StepLoop::Create(*one_thread.model, one_thread.pool, Options(512)).value();
-  for (const auto& [num_threads, budget] : {std::pair(1, 512), std::pair(2, 7), std::pair(3, 33)}) {
+  StepLoopOptions alone_options = Options(512);
+  alone_options.prefix_cache = false;
+  auto alone = StepLoop::Create(*one_thread.model, one_thread.pool, alone_options).value();
+  int64_t num_hits = 0, num_preemptions = 0;
+  for (const auto& [num_threads, budget, is_tight] :
+       {std::tuple(1, 512, false), std::tuple(2, 17, true), std::tuple(3, 33, true)}) {
     LoadedModel loaded(GoldenPath(GetParam().model), model_options, GetParam().backend,
                        num_threads);
     const auto seed = static_cast<uint32_t>(1000 * num_threads + budget);
     std::mt19937 random(seed);
-    auto loop = StepLoop::Create(*loaded.model, loaded.pool, Options(budget)).value();
+    auto loop = StepLoop::Create(*loaded.model, loaded.pool,
+                                 is_tight ? TightOptions(budget, loaded.model->info())
+                                          : Options(budget))
+                    .value();
     std::vector<Request> requests;
     std::vector<Submitted> kept, victims;
-    while (requests.size() < 8 || loop->has_work()) {
-      if (requests.size() < 8 && random() % 3 == 0) {
+    while (requests.size() < 20 || loop->has_work()) {
+      if (requests.size() < 20 && random() % 3 == 0) {
         requests.push_back(RandomRequest(random, loaded.model->info()));
         kept.push_back(Add(*loop, requests.back()));
       }
@@ -126,7 +151,7 @@ TEST_P(Invariance, OneRequestAloneAndAmongOthers) {
         victims.push_back(Add(*loop, RandomRequest(random, loaded.model->info())));
       if (!victims.empty() && random() % 4 == 0)
         loop->Cancel(victims[random() % victims.size()].id, absl::CancelledError());
-      if (requests.size() == 8) {
+      if (requests.size() == 20) {
         for (const Submitted& victim : victims) loop->Cancel(victim.id, absl::CancelledError());
       }
       loop->Step();
@@ -139,7 +164,13 @@ TEST_P(Invariance, OneRequestAloneAndAmongOthers) {
           << "seed " << seed << " request " << i << " at " << requests[i].weight_bits << " bits";
     }
     EXPECT_EQ(loop->stats().kv_blocks_used, 0);
+    num_hits += loop->stats().num_prefix_tokens_hit;
+    num_preemptions += loop->stats().num_preemptions;
   }
+
+  if (one_thread.model->info().max_context < 90) return;  // too short for more than a block or two
+  EXPECT_GT(num_hits, 0) << "this run showed nothing about them";
+  EXPECT_GT(num_preemptions, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -187,6 +218,95 @@ TEST_F(StepLoopTest, TheBudgetIsNeverPassed) {
   }
 }
 
+// n choices: each as it would be alone with its own draws, the prompt's whole blocks computed once.
+TEST_F(StepLoopTest, ChoicesShareThePromptAndDrawForThemselves) {
+  for (const bool uses_prefix_cache : {true, false}) {
+    auto loop = Make(Options(512));
+    Request request = MakeRequest(std::vector<int32_t>(70, 9), 4, 8);
+    request.sampling.temperature = 1.5f;
+    request.sampling.seed = 17;
+    request.num_choices = 4;
+    request.uses_prefix_cache = uses_prefix_cache;
+    const Submitted submitted = Add(*loop, request);
+    RunAll(*loop);
+    EXPECT_EQ(submitted.sink->num_finishes(), 4);
+    std::vector<std::vector<uint64_t>> hashes(4);
+    std::vector<std::vector<int32_t>> ids(4);
+    for (const TokenEvent& token : submitted.sink->tokens()) {
+      hashes[static_cast<size_t>(token.choice)].push_back(token.logits_hash);
+      ids[static_cast<size_t>(token.choice)].push_back(token.token_id);
+    }
+    for (size_t choice = 0; choice < 4; ++choice) {
+      ASSERT_EQ(ids[choice].size(), 8u);
+      EXPECT_EQ(hashes[choice][0], hashes[0][0]) << "the same prompt, the same logits";
+      if (choice > 0) EXPECT_NE(ids[choice], ids[0]);
+    }
+    // 70 + 8 - 1 rows of the first; of the others what is beyond two blocks of 32.
+    EXPECT_EQ(loop->stats().num_tokens_computed, 77 + 3 * (77 - 64));
+    EXPECT_EQ(loop->stats().num_prompt_tokens, 70);
+    EXPECT_EQ(loop->stats().kv_blocks_used, 0);
+    // Who opted out left nothing that another request finds.
+    request.num_choices = 1;
+    const Submitted again = Add(*loop, request);
+    RunAll(*loop);
+    EXPECT_EQ(again.sink->finish()->num_cached_tokens, uses_prefix_cache ? 64 : 0);
+    EXPECT_EQ(again.sink->ids(), ids[0]);
+    EXPECT_EQ(again.sink->hashes(), hashes[0]);
+  }
+}
+
+TEST_F(StepLoopTest, CancelAndErrorsEndEveryChoiceOnce) {
+  for (const int steps_before : {0, 1, 4}) {
+    auto loop = Make(Options(16));
+    Request request = MakeRequest(std::vector<int32_t>(20, 9), 4, 30);
+    request.num_choices = 3;
+    const Submitted submitted = Add(*loop, request);
+    for (int i = 0; i < steps_before; ++i) loop->Step();
+    loop->Cancel(submitted.id, absl::CancelledError("test"));
+    EXPECT_EQ(submitted.sink->num_finishes(), 3);
+    EXPECT_FALSE(loop->has_work());
+    EXPECT_EQ(loop->stats().kv_blocks_used, 0);
+    EXPECT_EQ(loop->stats().num_queued, 0);
+  }
+}
+
+// Bits that the server chose under load: never below the floor, and replaying them gives the same
+// tokens.
+TEST_F(StepLoopTest, AutoBitsGoDownUnderLoadAndCanBeReplayed) {
+  StepLoopOptions options = TightOptions(64, loaded_.model->info());
+  options.limits.max_running = 2;
+  auto loop = Make(options);
+  std::vector<Submitted> submitted;
+  std::vector<Request> requests;
+  for (int i = 0; i < 6; ++i) {
+    Request request = MakeRequest(std::vector<int32_t>(static_cast<size_t>(20 + i), 9 + i), 4, 20);
+    request.auto_bits = AutoBits{.min_bits = i % 2 == 0 ? 2 : 3};
+    requests.push_back(request);
+    submitted.push_back(Add(*loop, request));
+  }
+  while (loop->Step()) g_now += std::chrono::milliseconds(60);
+  std::set<int> seen;
+  auto replay = Make(Options(512));
+  for (size_t i = 0; i < requests.size(); ++i) {
+    AutoBits& wish = *requests[i].auto_bits;
+    for (const TokenEvent& token : submitted[i].sink->tokens()) {
+      EXPECT_GE(token.bits, wish.min_bits);
+      seen.insert(token.bits);
+      wish.schedule.push_back(static_cast<uint8_t>(token.bits));
+    }
+    ASSERT_EQ(wish.schedule.size(), 20u);
+    EXPECT_EQ(submitted[i].sink->finish()->prompt_bits, wish.schedule[0]);
+    EXPECT_EQ(submitted[i].sink->finish()->min_bits,
+              *std::min_element(wish.schedule.begin(), wish.schedule.end()));
+    const Submitted replayed = Add(*replay, requests[i]);
+    RunAll(*replay);
+    EXPECT_EQ(replayed.sink->hashes(), submitted[i].sink->hashes());
+    EXPECT_EQ(replayed.sink->ids(), submitted[i].sink->ids());
+  }
+  EXPECT_GE(seen.size(), 2u) << "the load never changed the bits";
+  EXPECT_EQ(*seen.begin(), 2);
+}
+
 // Waiting, in the middle of the prompt, decoding: a cancel and a deadline end each within a step
 // and free its blocks.
 TEST_F(StepLoopTest, CancelAndDeadlineEndEveryState) {
@@ -213,7 +333,7 @@ TEST_F(StepLoopTest, CancelAndDeadlineEndEveryState) {
                 by_deadline ? absl::StatusCode::kDeadlineExceeded : absl::StatusCode::kCancelled);
       EXPECT_EQ(finish.num_generated_tokens, static_cast<int32_t>(submitted.sink->ids().size()));
       EXPECT_EQ(loop->stats().kv_blocks_used, 1);  // the neighbour's
-      EXPECT_EQ(loop->num_sequences(), 1);
+      EXPECT_EQ(loop->num_requests(), 1);
       RunAll(*loop);
       EXPECT_EQ(neighbour.sink->ids().size(), 20u);
       EXPECT_EQ(neighbour.sink->finish()->reason, FinishReason::kLength);
