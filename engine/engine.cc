@@ -32,11 +32,16 @@ class EngineThread final : public Engine {
 
   const ModelInfo& model() const override { return info_; }
   absl::StatusOr<RequestId> Submit(Request request, std::shared_ptr<EventSink> sink) override;
-  void Cancel(RequestId id) override;
+  void Cancel(RequestId id, std::optional<int32_t> choice) override;
   EngineStats stats() const override;
   int64_t Drain(Clock::time_point deadline) override;
 
  private:
+  struct Cancelled {
+    RequestId id;
+    std::optional<int32_t> choice;  // absent: all
+  };
+
   void Run();
   bool Receive();
   void PublishStats();
@@ -54,7 +59,7 @@ class EngineThread final : public Engine {
   std::condition_variable wake_;   // there may be something to do
   std::condition_variable ended_;  // num_active_ fell
   std::vector<std::unique_ptr<Sequence>> inbox_;
-  std::vector<RequestId> cancelled_;
+  std::vector<Cancelled> cancelled_;
   RequestId next_id_ = 1;
   bool is_draining_ = false;
   bool cancel_all_ = false;
@@ -87,7 +92,7 @@ void EngineThread::PublishStats() {
 // arrived. Returns false when the engine is being destroyed.
 bool EngineThread::Receive() {
   std::vector<std::unique_ptr<Sequence>> arrived;
-  std::vector<RequestId> cancelled;
+  std::vector<Cancelled> cancelled;
   bool cancel_all = false, is_stopping = false;
   PublishStats();
   {
@@ -107,7 +112,9 @@ bool EngineThread::Receive() {
     is_stopping = is_stopping_;
   }
   for (auto& sequence : arrived) loop_->Add(std::move(sequence));
-  for (RequestId id : cancelled) loop_->Cancel(id, absl::CancelledError("cancelled by the caller"));
+  for (const auto& [id, choice] : cancelled) {
+    loop_->Cancel(id, choice, absl::CancelledError("cancelled by the caller"));
+  }
   if (cancel_all) {
     const int64_t count = loop_->CancelAll(Unavailable("the server is shutting down"));
     std::lock_guard lock(mutex_);
@@ -176,10 +183,10 @@ absl::StatusOr<RequestId> EngineThread::Submit(Request request, std::shared_ptr<
   return id;
 }
 
-void EngineThread::Cancel(RequestId id) {
+void EngineThread::Cancel(RequestId id, std::optional<int32_t> choice) {
   std::lock_guard lock(mutex_);
   if (num_active_ == 0) return;  // so that ids of ended requests do not pile up while idle
-  cancelled_.push_back(id);
+  cancelled_.push_back({id, choice});
 }
 
 EngineStats EngineThread::stats() const {

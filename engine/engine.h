@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -106,8 +107,9 @@ class Engine {
   //   RESOURCE_EXHAUSTED  the queue is full (says its bounds);  UNAVAILABLE  draining
   virtual absl::StatusOr<RequestId> Submit(Request request, std::shared_ptr<EventSink> sink) = 0;
 
-  // Ends the request within one step, in any state; OnFinish(kCancelled) follows. Unknown or ended ids are ignored.
-  virtual void Cancel(RequestId id) = 0;
+  // Ends the request, or one of its choices, within one step, in any state; OnFinish(kCancelled) follows. Unknown or
+  // ended ones are ignored.
+  virtual void Cancel(RequestId id, std::optional<int32_t> choice = std::nullopt) = 0;
 
   virtual EngineStats stats() const = 0;
 

@@ -110,13 +110,20 @@ void StepLoop::End(RequestId id, FinishReason reason, const absl::Status& status
   }
 }
 
-void StepLoop::Cancel(RequestId id, const absl::Status& status) {
-  End(id, FinishReason::kCancelled, status);
+void StepLoop::Cancel(RequestId id, std::optional<int32_t> choice, const absl::Status& status) {
+  const auto active = requests_.find(id);
+  if (active == requests_.end()) return;
+  if (!choice.has_value() || !active->second.has_all_choices) {
+    return End(id, FinishReason::kCancelled, status);
+  }
+  for (const auto& sequence : active->second.sequences) {
+    if (sequence->choice == *choice) return Finish(*sequence, FinishReason::kCancelled, status);
+  }
 }
 
 int64_t StepLoop::CancelAll(const absl::Status& status) {
   const int64_t count = num_requests();
-  while (!requests_.empty()) Cancel(requests_.begin()->first, status);
+  while (!requests_.empty()) End(requests_.begin()->first, FinishReason::kCancelled, status);
   return count;
 }
 

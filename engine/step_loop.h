@@ -41,8 +41,9 @@ class StepLoop {
   // Takes the first choice of a request that was validated (validate_request.h); it runs when the
   // scheduler admits it. The other choices follow it once their prompt is in the cache.
   void Add(std::unique_ptr<Sequence> sequence);
-  // Ends a request now, in any state, as kCancelled with this status. Unknown ids are ignored.
-  void Cancel(RequestId id, const absl::Status& status);
+  // Ends a request, or one of its choices, now, in any state, as kCancelled with this status.
+  // Unknown ones are ignored.
+  void Cancel(RequestId id, std::optional<int32_t> choice, const absl::Status& status);
   // Ends all; returns how many requests.
   int64_t CancelAll(const absl::Status& status);
 

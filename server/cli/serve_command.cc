@@ -127,7 +127,9 @@ void AddConfigFlags(CLI::App& command, ServeOptions& options) {
     if (name == "about") continue;
     const std::string help = std::string(key.meaning) + " [" + EnvironmentName(key) + "]";
     ServerConfig defaults;
-    if (std::holds_alternative<bool*>(key.slot(defaults))) {
+    const ConfigSlot slot = key.slot(defaults);
+    bool* const* const is_on = std::get_if<bool*>(&slot);
+    if (is_on != nullptr && !**is_on) {
       command
           .add_flag_callback(
               FlagName(key), [&options, name] { options.flags[name] = "true"; }, help)
@@ -139,7 +141,7 @@ void AddConfigFlags(CLI::App& command, ServeOptions& options) {
             FlagName(key),
             [&options, name](const std::string& value) { options.flags[name] = value; }, help)
         ->group("Configuration")
-        ->type_name(ValueName(key));
+        ->type_name(is_on != nullptr ? "{true|false}" : ValueName(key));
   }
 }
 

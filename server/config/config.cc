@@ -47,6 +47,18 @@ std::vector<ConfigKey> MakeKeys() {
        "Prompt tokens waiting; beyond it RESOURCE_EXHAUSTED."},
       {"max_step_tokens", SLOT(max_step_tokens), "tokens", 1, 1 << 20, {},
        "Token budget of one engine step."},
+      {"prompt_chunk", SLOT(prompt_chunk), "tokens", 1, 1 << 20, {},
+       "Prompts that do not fit a step whole are cut at multiples of it."},
+      {"kv_admission", SLOT(kv_admission), "", 0, 0, {"reserve", "optimistic"},
+       "When a waiting request may begin: when its longest answer fits the KV cache, or when what "
+       "it has now fits; then more run at once, and the last may have to give way and recompute."},
+      {"prefix_cache", SLOT(prefix_cache), "", 0, 0, {},
+       "Keep the KV of prompts, and take it where a later prompt of the same caller begins alike."},
+      {"share_prefixes", SLOT(share_prefixes), "", 0, 0, {},
+       "Take it from other callers' prompts too; how fast an answer begins then tells what others "
+       "asked."},
+      {"priority_step_ms", SLOT(priority_step_ms), "milliseconds", 0, 86'400'000, {},
+       "Head start in the queue of one level of priority."},
       {"default_max_tokens", SLOT(request.default_max_tokens), "tokens", 1, kMaxInt32, {},
        "Output length of a request that sets no max_tokens (or the room left in the context, "
        "if less)."},
@@ -60,6 +72,8 @@ std::vector<ConfigKey> MakeKeys() {
        "logit_bias entries of one request."},
       {"max_top_logprobs", SLOT(request.max_top_logprobs), "tokens", 0, 1024, {},
        "top_logprobs of one request."},
+      {"max_choices", SLOT(request.max_choices), "choices", 1, engine::kMaxChoices, {},
+       "n of one request."},
       {"max_chat_messages", SLOT(request.max_chat_messages), "messages", 1, 1 << 20, {},
        "Messages of one Chat request."},
       {"max_detokenize_ids", SLOT(request.max_detokenize_ids), "ids", 1, 1 << 24, {},
@@ -218,6 +232,13 @@ absl::Status CheckConfig(const ServerConfig& config) {
         "(\"allow_insecure_remote\": true) when something in front protects it",
         config.listen);
   }
+  if (config.prompt_chunk > config.max_step_tokens) {
+    return InvalidArgument("prompt_chunk is {}, expected at most max_step_tokens = {}",
+                           config.prompt_chunk, config.max_step_tokens);
+  }
+  if (config.share_prefixes && !config.prefix_cache) {
+    return InvalidArgument("share_prefixes has no effect without prefix_cache; turn that on");
+  }
   constexpr size_t kMaxNameBytes = 256;
   if (config.model_name.size() > kMaxNameBytes || !quant::IsUtf8(config.model_name)) {
     return InvalidArgument("model_name of {} bytes; expected UTF-8 of at most {}",
@@ -245,6 +266,11 @@ engine::EngineOptions ToEngineOptions(const ServerConfig& config) {
   options.max_queued_requests = static_cast<int32_t>(config.max_queued_requests);
   options.max_queued_tokens = config.max_queued_tokens;
   options.max_step_tokens = static_cast<int32_t>(config.max_step_tokens);
+  options.prompt_chunk = static_cast<int32_t>(config.prompt_chunk);
+  options.kv_admission = config.kv_admission == "optimistic" ? engine::KvAdmission::kOptimistic
+                                                             : engine::KvAdmission::kReserve;
+  options.prefix_cache = config.prefix_cache;
+  options.priority_step = std::chrono::milliseconds(config.priority_step_ms);
   return options;
 }
 

@@ -26,6 +26,7 @@ struct RequestLimits {
   int64_t max_stop_token_ids = 64;
   int64_t max_logit_bias = 1024;
   int64_t max_top_logprobs = 20;
+  int64_t max_choices = 8;
   int64_t max_chat_messages = 1024;
   int64_t max_detokenize_ids = 65536;
 };
@@ -45,6 +46,11 @@ struct ServerConfig {
   int64_t max_queued_requests = 256;
   int64_t max_queued_tokens = 1 << 20;
   int64_t max_step_tokens = 512;
+  int64_t prompt_chunk = 32;
+  std::string kv_admission = "reserve";
+  bool prefix_cache = true;
+  bool share_prefixes = false;
+  int64_t priority_step_ms = 10'000;
 
   RequestLimits request;
 

@@ -39,7 +39,7 @@ grpc::ByteBuffer Encode(v1::GenerateResponse message, Method method) {
 bool IsEmpty(const v1::GenerateResponse& message) {
   const v1::OutputDelta& delta = message.delta();
   return delta.text().empty() && delta.token_ids().empty() && delta.logprobs().empty() &&
-         message.prompt_logprobs().empty();
+         message.prompt_logprobs().empty() && !message.has_finish();
 }
 
 }  // namespace
@@ -58,12 +58,17 @@ StreamCall::StreamCall(const Server& server, Method method, std::string request_
     : server_(server),
       method_(method),
       request_id_(std::move(request_id)),
-      weight_bits_(request.request.weight_bits),
+      lists_bits_(request.request.auto_bits.has_value()),
       seed_(request.request.sampling.seed),
       tokens_per_message_(TokensPerMessage(request.request.num_top_logprobs)),
-      stream_(server.tokenizer, request.text),
       echo_(std::make_move_iterator(request.text.echo.begin()),
-            std::make_move_iterator(request.text.echo.end())) {}
+            std::make_move_iterator(request.text.echo.end())),
+      num_unfinished_(static_cast<size_t>(request.request.num_choices)) {
+  request.text.echo.clear();
+  for (size_t i = 0; i < num_unfinished_; ++i) {
+    choices_.emplace_back(server.tokenizer, request.text);
+  }
+}
 
 void StreamCall::Submit(engine::Request request) {
   const absl::StatusOr<engine::RequestId> id =
@@ -103,9 +108,11 @@ void StreamCall::OnPromptLogprobs(std::vector<engine::PromptLogprob> logprobs) {
 void StreamCall::OnToken(engine::TokenEvent event) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (is_stopped_) return;
-    if (tokens_.size() < server_.max_unread_tokens) {
-      tokens_.push_back(std::move(event));
+    Choice& choice = choices_.at(static_cast<size_t>(event.choice));
+    if (is_stopped_ || choice.is_stopped) return;
+    if (num_unread_ < server_.max_unread_tokens) {
+      choice.tokens.push_back(std::move(event));
+      ++num_unread_;
       PostPump();
       return;
     }
@@ -118,7 +125,7 @@ void StreamCall::OnToken(engine::TokenEvent event) {
 
 void StreamCall::OnFinish(engine::FinishEvent event) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  end_ = std::move(event);
+  choices_.at(static_cast<size_t>(event.choice)).end = std::move(event);
   PostPump();
 }
 
@@ -149,7 +156,8 @@ void StreamCall::StopComputing(absl::Status reason) {
     if (is_stopped_ || is_over_) return;
     is_stopped_ = true;
     stop_reason_ = std::move(reason);
-    tokens_.clear();
+    for (Choice& choice : choices_) choice.tokens.clear();
+    num_unread_ = 0;
     prompt_logprobs_.clear();
     id = engine_id_;
   }
@@ -169,6 +177,20 @@ void StreamCall::PostPump() {
   });
 }
 
+void StreamCall::StopChoice(int32_t index) {
+  std::optional<engine::RequestId> id;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    Choice& choice = choices_[static_cast<size_t>(index)];
+    if (choice.is_stopped || is_stopped_ || is_over_) return;
+    choice.is_stopped = true;
+    num_unread_ -= choice.tokens.size();
+    choice.tokens.clear();
+    id = engine_id_;
+  }
+  if (id.has_value()) server_.engine.Cancel(*id, index);
+}
+
 std::optional<StreamCall::Work> StreamCall::TakeWork() {
   Work work;
   if (!echo_.empty() && stop_reason_.ok()) {
@@ -180,10 +202,17 @@ std::optional<StreamCall::Work> StreamCall::TakeWork() {
     work.prompt_logprobs = TakeSome(prompt_logprobs_, tokens_per_message_);
     return work;
   }
-  work.tokens = TakeSome(tokens_, tokens_per_message_);
-  if (tokens_.empty() && end_.has_value()) work.end = std::move(end_);
-  if (work.tokens.empty() && !work.end.has_value()) return std::nullopt;
-  return work;
+  for (; work.choice < std::ssize(choices_); ++work.choice) {
+    Choice& choice = choices_[static_cast<size_t>(work.choice)];
+    work.tokens = TakeSome(choice.tokens, tokens_per_message_);
+    num_unread_ -= work.tokens.size();
+    if (choice.tokens.empty() && choice.end.has_value()) {
+      work.end = std::exchange(choice.end, std::nullopt);
+      work.is_last = --num_unfinished_ == 0;
+    }
+    if (!work.tokens.empty() || work.end.has_value()) return work;
+  }
+  return std::nullopt;
 }
 
 void StreamCall::Pump() {
@@ -195,14 +224,11 @@ void StreamCall::Pump() {
       work = TakeWork();
       if (!work.has_value()) return;
       is_busy_ = true;
-      is_over_ = work->end.has_value();
+      is_over_ = work->is_last;
     }
     v1::GenerateResponse message = MakeMessage(*work);
-    if (work->end.has_value()) {
-      End(*work->end, std::move(message));
-      return;
-    }
-    if (stream_.stop_matched()) StopComputing(absl::OkStatus());
+    if (work->end.has_value() && EndChoice(*work, message)) return;
+    if (choices_[static_cast<size_t>(work->choice)].stream.stop_matched()) StopChoice(work->choice);
     if (!IsEmpty(message)) {
       HandOver(std::move(message));
       StartWrite(&buffer_);
@@ -215,12 +241,18 @@ void StreamCall::Pump() {
 
 v1::GenerateResponse StreamCall::MakeMessage(const Work& work) {
   v1::GenerateResponse message;
+  TokenStream& stream = choices_[static_cast<size_t>(work.choice)].stream;
   if (!work.echo.empty()) message.mutable_delta()->set_text(work.echo);
   for (const engine::PromptLogprob& logprob : work.prompt_logprobs) {
     *message.add_prompt_logprobs() = ToWire(server_.tokenizer, logprob.token, logprob.top);
   }
-  for (const engine::TokenEvent& token : work.tokens) stream_.Push(token, *message.mutable_delta());
-  if (work.end.has_value()) stream_.Flush(*message.mutable_delta());
+  for (const engine::TokenEvent& token : work.tokens) {
+    const bool counts = !stream.stop_matched();
+    stream.Push(token, *message.mutable_delta());
+    if (lists_bits_ && counts) message.mutable_delta()->add_weight_bits(token.bits);
+  }
+  if (work.end.has_value()) stream.Flush(*message.mutable_delta());
+  if (message.has_delta()) message.mutable_delta()->set_index(work.choice);
   if (!has_sent_first_ && (work.end.has_value() || !IsEmpty(message))) {
     message.set_request_id(request_id_);
     has_sent_first_ = true;
@@ -228,23 +260,39 @@ v1::GenerateResponse StreamCall::MakeMessage(const Work& work) {
   return message;
 }
 
-void StreamCall::End(const engine::FinishEvent& end, v1::GenerateResponse message) {
+// Adds a choice's end to its last message; true when that ended the call too.
+bool StreamCall::EndChoice(const Work& work, v1::GenerateResponse& message) {
+  const engine::FinishEvent& end = *work.end;
+  const TokenStream& stream = choices_[static_cast<size_t>(work.choice)].stream;
   const absl::Status status = EndStatus(end);
   LogRequest(spdlog::level::info, request_id_,
-             "ended: status={} reason=\"{}\" bits={} prompt_tokens={} tokens={} computed={} "
-             "queue_s={:.4f} prefill_s={:.4f} "
-             "decode_s={:.4f}",
-             absl::StatusCodeToString(status.code()),
-             stream_.stop_matched() ? "stop string" : Name(end.reason), weight_bits_,
-             end.num_prompt_tokens, stream_.num_tokens(), end.num_generated_tokens, end.queue_s,
-             end.prefill_s, end.decode_s);
-  if (status.ok()) *message.mutable_finish() = MakeFinish(end);
-  if (!status.ok() && IsEmpty(message)) {
-    Finish(ToGrpcStatus(status));
-    return;
+             "ended: choice={} status={} reason=\"{}\" bits={} prompt_tokens={} cached={} tokens={} "
+             "computed={} preemptions={} queue_s={:.4f} prefill_s={:.4f} decode_s={:.4f}",
+             end.choice, absl::StatusCodeToString(status.code()),
+             stream.stop_matched() ? "stop string" : Name(end.reason),
+             end.min_bits == end.prompt_bits ? fmt::format("{}", end.min_bits)
+                                             : fmt::format("{}..{}", end.min_bits, end.prompt_bits),
+             end.num_prompt_tokens, end.num_cached_tokens, stream.num_tokens(),
+             end.num_generated_tokens, end.num_preemptions, end.queue_s, end.prefill_s,
+             end.decode_s);
+  if (status.ok()) {
+    *message.mutable_finish() = MakeFinish(end);
+  } else {
+    StopComputing(status);  // the call ends with it, so the other choices have nobody to tell
+  }
+  if (!work.is_last) return false;
+  absl::Status call_status;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    call_status = status.ok() && choices_.size() > 1 ? stop_reason_ : status;
+  }
+  if (!call_status.ok() && IsEmpty(message)) {
+    Finish(ToGrpcStatus(call_status));
+    return true;
   }
   HandOver(std::move(message));  // what was made before an error is the client's
-  StartWriteAndFinish(&buffer_, grpc::WriteOptions(), ToGrpcStatus(status));
+  StartWriteAndFinish(&buffer_, grpc::WriteOptions(), ToGrpcStatus(call_status));
+  return true;
 }
 
 void StreamCall::HandOver(v1::GenerateResponse message) {
@@ -255,7 +303,7 @@ void StreamCall::HandOver(v1::GenerateResponse message) {
 }
 
 absl::Status StreamCall::EndStatus(const engine::FinishEvent& end) {
-  if (stream_.stop_matched()) return absl::OkStatus();  // however the computing ended after that
+  if (choices_[static_cast<size_t>(end.choice)].stream.stop_matched()) return absl::OkStatus();  // however the computing ended after that
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!stop_reason_.ok()) return stop_reason_;
@@ -280,23 +328,28 @@ absl::Status StreamCall::EndStatus(const engine::FinishEvent& end) {
 }
 
 v1::Finish StreamCall::MakeFinish(const engine::FinishEvent& end) const {
+  const TokenStream& stream = choices_[static_cast<size_t>(end.choice)].stream;
   v1::Finish finish;
-  if (stream_.stop_matched()) {
+  finish.set_index(end.choice);
+  if (stream.stop_matched()) {
     finish.set_reason(v1::FINISH_REASON_STOP);
-    finish.set_stop(stream_.stop());
+    finish.set_stop(stream.stop());
   } else if (end.reason == engine::FinishReason::kStopToken) {
     finish.set_reason(v1::FINISH_REASON_STOP);
-    finish.set_stop_token_id(stream_.last_token_id());
+    finish.set_stop_token_id(stream.last_token_id());
   } else {
     finish.set_reason(end.reason == engine::FinishReason::kEos ? v1::FINISH_REASON_EOS
                                                                : v1::FINISH_REASON_LENGTH);
   }
   finish.mutable_usage()->set_prompt_tokens(end.num_prompt_tokens);
-  finish.mutable_usage()->set_completion_tokens(stream_.num_tokens());
+  finish.mutable_usage()->set_completion_tokens(stream.num_tokens());
+  finish.mutable_usage()->set_cached_prompt_tokens(end.num_cached_tokens);
+  finish.mutable_usage()->set_preemptions(end.num_preemptions);
   finish.mutable_timings()->set_queue_s(end.queue_s);
   finish.mutable_timings()->set_prefill_s(end.prefill_s);
   finish.mutable_timings()->set_decode_s(end.decode_s);
-  finish.set_weight_bits(weight_bits_);
+  finish.set_weight_bits(end.min_bits);
+  finish.set_prompt_weight_bits(end.prompt_bits);
   finish.set_seed(seed_);
   return finish;
 }

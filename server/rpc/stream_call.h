@@ -55,12 +55,24 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void OnDone() override;
 
  private:
+  // One of the n answers.
+  struct Choice {
+    Choice(const Tokenizer& tokenizer, const TextOptions& text) : stream(tokenizer, text) {}
+    // Held by whoever set is_busy_.
+    TokenStream stream;
+    // Under mutex_.
+    std::deque<engine::TokenEvent> tokens;
+    std::optional<engine::FinishEvent> end;
+    bool is_stopped = false;  // its computing was stopped: a stop string matched
+  };
   // What one message is made of.
   struct Work {
+    int32_t choice = 0;
     std::string echo;
     std::vector<engine::PromptLogprob> prompt_logprobs;
     std::vector<engine::TokenEvent> tokens;
-    std::optional<engine::FinishEvent> end;  // with the last events
+    std::optional<engine::FinishEvent> end;  // with the choice's last events
+    bool is_last = false;                    // no choice is left after it
   };
 
   StreamCall(const Server& server, Method method, std::string request_id, ValidRequest& request);
@@ -72,36 +84,37 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::optional<Work> TakeWork();  // needs mutex_
   v1::GenerateResponse MakeMessage(const Work& work);
   void HandOver(v1::GenerateResponse message);  // makes it the buffer_ to be written
-  void End(const engine::FinishEvent& end, v1::GenerateResponse message);
+  bool EndChoice(const Work& work, v1::GenerateResponse& message);
   absl::Status EndStatus(const engine::FinishEvent& end);
   v1::Finish MakeFinish(const engine::FinishEvent& end) const;
-  // Ends the computing; `reason` becomes the call's status. The first reason stays.
+  void StopChoice(int32_t choice);
+  // Ends the computing of all; `reason` becomes the call's status. The first reason stays.
   void StopComputing(absl::Status reason);
 
   const Server server_;
   const Method method_;
   const std::string request_id_;
-  const int weight_bits_;
+  const bool lists_bits_;  // of each token: the server chooses them
   const uint64_t seed_;
   const size_t tokens_per_message_;
   std::shared_ptr<StreamCall> self_;  // until OnDone
 
+  std::deque<Choice> choices_;  // [n]
   // Held by whoever set is_busy_.
-  TokenStream stream_;
   std::deque<std::string> echo_;
   bool has_sent_first_ = false;
   grpc::ByteBuffer buffer_;  // the message in flight
 
   std::mutex mutex_;
   std::deque<engine::PromptLogprob> prompt_logprobs_;
-  std::deque<engine::TokenEvent> tokens_;
-  std::optional<engine::FinishEvent> end_;
+  size_t num_unread_ = 0;     // tokens of all choices
+  size_t num_unfinished_ = 0;  // choices whose end is not in a message yet
   std::optional<engine::RequestId> engine_id_;
   absl::Status stop_reason_;  // why computing was stopped by us; OK: it was not
-  bool is_stopped_ = false;   // computing was stopped by us, also because a stop string matched
+  bool is_stopped_ = false;   // the computing of all choices was stopped by us
   bool is_posted_ = false;    // a Pump is queued on the writer thread
   bool is_busy_ = false;      // a message is being made or written
-  bool is_over_ = false;      // Finish was called
+  bool is_over_ = false;      // Finish was called or is about to be
 };
 
 }  // namespace bitdial::server

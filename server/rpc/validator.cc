@@ -55,15 +55,54 @@ bool CheckCount(int64_t count, int64_t max, const std::string& field, const char
 
 absl::Status CheckBuilt(const v1::RequestParams& params) {
   const char* field = nullptr;
-  if (params.has_n() && params.n() != 1) field = "params.n";
-  if (params.has_priority()) field = "params.priority";
   if (params.has_kv()) field = "params.kv";
-  if (params.has_auto_bits()) field = "params.auto_bits";
   if (params.has_request_id()) field = "params.request_id";
-  if (params.has_prefix_cache()) field = "params.prefix_cache";
   if (field == nullptr) return absl::OkStatus();
   return WithReason(Unimplemented("{}: not built in this version; leave the field out", field),
                     kReasonNotBuilt);
+}
+
+// "params.weight_bits: 5: this model has 2, 3, 4"
+void CheckBits(int bits, const char* field, const engine::ModelInfo& model,
+               FieldViolations& violations) {
+  if (std::find(model.bits.begin(), model.bits.end(), bits) != model.bits.end()) return;
+  violations.Add(field, fmt::format("{}: this model has {}", bits, BitsList(model.bits)));
+}
+
+// Milliseconds of a target; 0, which is none, when absent.
+double ReadTarget(bool has_target, int32_t ms, const char* field, FieldViolations& violations) {
+  if (!has_target) return 0;
+  CheckRange(ms, 1, 3'600'000, field, violations);
+  return ms / 1000.0;
+}
+
+engine::AutoBits ReadAutoBits(const v1::RequestParams& params, const RequestContext& context,
+                              FieldViolations& violations) {
+  const v1::AutoBits& wire = params.auto_bits();
+  const engine::ModelInfo& model = context.model;
+  if (params.has_weight_bits()) {
+    violations.Add("params.auto_bits", "excludes params.weight_bits: set one of them");
+  }
+  engine::AutoBits wish;
+  wish.min_bits = wire.has_min_bits() ? wire.min_bits() : model.bits.front();
+  CheckBits(wish.min_bits, "params.auto_bits.min_bits", model, violations);
+  wish.ttft_s =
+      ReadTarget(wire.has_ttft_ms(), wire.ttft_ms(), "params.auto_bits.ttft_ms", violations);
+  wish.tpot_s =
+      ReadTarget(wire.has_tpot_ms(), wire.tpot_ms(), "params.auto_bits.tpot_ms", violations);
+  if (wire.schedule().empty()) return wish;
+  if (wire.has_min_bits() || wire.has_ttft_ms() || wire.has_tpot_ms()) {
+    violations.Add("params.auto_bits.schedule", "excludes min_bits, ttft_ms and tpot_ms");
+  }
+  if (!CheckCount(wire.schedule_size(), model.max_context, "params.auto_bits.schedule", "entries",
+                  "the context", violations)) {
+    return wish;
+  }
+  for (const int32_t bits : wire.schedule()) {
+    CheckBits(bits, "params.auto_bits.schedule", model, violations);
+    wish.schedule.push_back(static_cast<uint8_t>(bits));
+  }
+  return wish;
 }
 
 std::vector<std::pair<int32_t, float>> ReadLogitBias(const v1::SamplingParams& wire,
@@ -184,15 +223,18 @@ absl::StatusOr<ValidRequest> ReadParams(const v1::RequestParams& params,
   BITDIAL_RETURN_IF_ERROR(CheckModelName(params.has_model(), params.model(), context));
   BITDIAL_RETURN_IF_ERROR(CheckBuilt(params));
   ValidRequest valid;
-  valid.request.weight_bits =
+  engine::Request& request = valid.request;
+  request.weight_bits =
       params.has_weight_bits() ? params.weight_bits() : context.model.default_bits;
-  const std::vector<int>& known_bits = context.model.bits;
-  if (std::find(known_bits.begin(), known_bits.end(), valid.request.weight_bits) ==
-      known_bits.end()) {
-    violations.Add(
-        "params.weight_bits",
-        fmt::format("{}: this model has {}", valid.request.weight_bits, BitsList(known_bits)));
-  }
+  CheckBits(request.weight_bits, "params.weight_bits", context.model, violations);
+  if (params.has_auto_bits()) request.auto_bits = ReadAutoBits(params, context, violations);
+  request.num_choices = params.has_n() ? params.n() : 1;
+  CheckRange(request.num_choices, 1, static_cast<double>(context.limits.max_choices), "params.n",
+             violations);
+  request.priority = params.priority();
+  CheckRange(request.priority, -engine::kMaxPriority, engine::kMaxPriority, "params.priority",
+             violations);
+  request.uses_prefix_cache = !params.has_prefix_cache() || params.prefix_cache();
   valid.request.sampling = ReadSampling(params.sampling(), context, seed, violations);
   ReadStopping(params.stopping(), context, valid, violations);
   ReadOutput(params.output(), context, valid, violations);

@@ -74,6 +74,44 @@ class Streams(unittest.TestCase):
         text = "".join(m.delta.text for m in messages)
         self.assertEqual(text, STUB.Detokenize(pb.DetokenizeRequest(token_ids=ids)).text)
 
+    def test_choices(self):
+        sampling = pb.SamplingParams(temperature=1, seed=5)
+        stopping = pb.StoppingParams(max_tokens=12, ignore_eos=True)
+        ids = {}
+        for m in STUB.Generate(generate(n=4, sampling=sampling, stopping=stopping)):
+            ids.setdefault(m.delta.index, []).extend(m.delta.token_ids)
+        self.assertEqual(sorted(map(len, ids.values())), [12] * 4)
+        self.assertEqual(len({tuple(i) for i in ids.values()}), 4)  # each draws for itself
+        alone = [i for m in STUB.Generate(generate(sampling=sampling, stopping=stopping)) for i in m.delta.token_ids]
+        self.assertEqual(alone, ids[0])
+
+    def test_a_prompt_met_before_is_taken_from_the_cache(self):
+        def ask(**params):
+            messages = list(STUB.Generate(generate(token_ids=list(range(3, 103)), **greedy(), **params)))
+            return [i for m in messages for i in m.delta.token_ids], messages[-1].finish.usage.cached_prompt_tokens
+
+        first, none = ask(weight_bits=3)
+        again, cached = ask(weight_bits=3)
+        self.assertEqual((none, cached), (0, 96))
+        self.assertEqual(first, again)
+        self.assertEqual(ask(weight_bits=2)[1], 0)  # K/V of other bits is another
+        self.assertEqual(ask(weight_bits=3, prefix_cache=False), (first, 0))
+
+    def test_auto_bits_are_listed_and_can_be_replayed(self):
+        def ask(**auto):
+            messages = list(STUB.Generate(generate(auto_bits=pb.AutoBits(**auto), **greedy(ignore_eos=True))))
+            return ([i for m in messages for i in m.delta.token_ids], [b for m in messages for b in m.delta.weight_bits],
+                    messages[-1].finish)
+
+        ids, bits, finish = ask(min_bits=3)
+        self.assertEqual(bits, [4] * 16)  # no load
+        self.assertEqual((finish.weight_bits, finish.prompt_weight_bits), (4, 4))
+        schedule = [3] * 5 + [2] * 4 + [4]
+        replayed = ask(schedule=schedule)
+        self.assertEqual(replayed[1], schedule + [4] * 6)
+        self.assertEqual((replayed[2].weight_bits, replayed[2].prompt_weight_bits), (2, 3))
+        self.assertEqual(ask(schedule=replayed[1])[0], replayed[0])
+
     def test_streams_as_it_computes(self):
         call = STUB.Generate(long_request())
         next(call)
@@ -236,8 +274,14 @@ class BadInput(unittest.TestCase):
         self.invalid("params.output.top_logprobs", output=pb.OutputParams(logprobs=True, top_logprobs=21))
 
     def test_not_built(self):
-        for params in ({"n": 2}, {"priority": 1}, {"kv": pb.KvParams()}, {"auto_bits": pb.AutoBits(min_bits=2)}):
-            self.refused(generate(**params), grpc.StatusCode.UNIMPLEMENTED, f"params.{list(params)[0]}")
+        self.refused(generate(kv=pb.KvParams()), grpc.StatusCode.UNIMPLEMENTED, "params.kv")
+
+    def test_choices_priority_and_auto_bits(self):
+        self.invalid("params.n", n=9)
+        self.invalid("params.n", n=0)
+        self.invalid("params.priority", priority=101)
+        self.invalid("params.auto_bits.min_bits", auto_bits=pb.AutoBits(min_bits=7))
+        self.invalid("params.auto_bits", auto_bits=pb.AutoBits(), weight_bits=3)
 
     def test_unknown_model(self):
         self.refused(generate(model="gpt"), grpc.StatusCode.NOT_FOUND, "tiny-bits")

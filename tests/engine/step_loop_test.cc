@@ -150,9 +150,9 @@ TEST_P(Invariance, OneRequestAloneAndAmongOthers) {
       if (random() % 8 == 0)
         victims.push_back(Add(*loop, RandomRequest(random, loaded.model->info())));
       if (!victims.empty() && random() % 4 == 0)
-        loop->Cancel(victims[random() % victims.size()].id, absl::CancelledError());
+        loop->Cancel(victims[random() % victims.size()].id, std::nullopt, absl::CancelledError());
       if (requests.size() == 20) {
-        for (const Submitted& victim : victims) loop->Cancel(victim.id, absl::CancelledError());
+        for (const Submitted& victim : victims) loop->Cancel(victim.id, std::nullopt, absl::CancelledError());
       }
       loop->Step();
     }
@@ -262,7 +262,7 @@ TEST_F(StepLoopTest, CancelAndErrorsEndEveryChoiceOnce) {
     request.num_choices = 3;
     const Submitted submitted = Add(*loop, request);
     for (int i = 0; i < steps_before; ++i) loop->Step();
-    loop->Cancel(submitted.id, absl::CancelledError("test"));
+    loop->Cancel(submitted.id, std::nullopt, absl::CancelledError("test"));
     EXPECT_EQ(submitted.sink->num_finishes(), 3);
     EXPECT_FALSE(loop->has_work());
     EXPECT_EQ(loop->stats().kv_blocks_used, 0);
@@ -323,7 +323,7 @@ TEST_F(StepLoopTest, CancelAndDeadlineEndEveryState) {
       if (by_deadline) {
         g_now += std::chrono::seconds(1);
       } else {
-        loop->Cancel(submitted.id, absl::CancelledError("test"));
+        loop->Cancel(submitted.id, std::nullopt, absl::CancelledError("test"));
       }
       loop->Step();
       ASSERT_EQ(submitted.sink->num_finishes(), 1);

@@ -122,9 +122,9 @@ TEST_F(ConfigTest, AModelNameIsUtf8AndShort) {
 }
 
 TEST_F(ConfigTest, RemembersWhoSetAKey) {
-  environment_["BITDIAL_MAX_STEP_TOKENS"] = "9";
+  environment_["BITDIAL_MAX_STEP_TOKENS"] = "90";
   absl::StatusOr<ServerConfig> config =
-      Load(R"({"max_context": 100, "threads": 1, "max_step_tokens": 8, "kv_format": null})",
+      Load(R"({"max_context": 100, "threads": 1, "max_step_tokens": 80, "kv_format": null})",
            {{"threads", "2"}});
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_THAT(config->set_by["max_context"], ::testing::EndsWith("config_test.json"));

@@ -81,18 +81,22 @@ absl::StatusOr<engine::RequestId> FakeEngine::Submit(engine::Request request,
   if (sequences_.size() >= options_.max_requests)
     return ResourceExhausted("{} requests wait", sequences_.size());
   last_request_ = request;
-  auto sequence = std::make_shared<Sequence>();
-  sequence->request = std::move(request);
-  sequence->sink = std::move(sink);
-  sequences_[next_id_] = std::move(sequence);
+  for (int32_t choice = 0; choice < request.num_choices; ++choice) {
+    auto sequence = std::make_shared<Sequence>();
+    sequence->choice = choice;
+    sequence->request = request;
+    sequence->sink = sink;
+    sequences_[{next_id_, choice}] = std::move(sequence);
+  }
   changed_.notify_all();
   return next_id_++;
 }
 
-void FakeEngine::Cancel(engine::RequestId id) {
+void FakeEngine::Cancel(engine::RequestId id, std::optional<int32_t> choice) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (auto found = sequences_.find(id); found != sequences_.end())
-    found->second->is_cancelled = true;
+  for (auto& [key, sequence] : sequences_) {
+    if (key.first == id && key.second == choice.value_or(key.second)) sequence->is_cancelled = true;
+  }
   changed_.notify_all();
 }
 
@@ -123,6 +127,8 @@ std::optional<engine::FinishEvent> FakeEngine::Step(Sequence& sequence,
                                                     std::optional<engine::TokenEvent>& token) {
   const engine::Request& request = sequence.request;
   engine::FinishEvent finish;
+  finish.choice = sequence.choice;
+  finish.prompt_bits = finish.min_bits = request.weight_bits;
   finish.num_prompt_tokens = static_cast<int32_t>(request.prompt_ids.size());
   finish.num_generated_tokens = sequence.num_generated;
   const auto end = [&](engine::FinishReason reason, absl::Status status = absl::OkStatus()) {
@@ -145,6 +151,7 @@ std::optional<engine::FinishEvent> FakeEngine::Step(Sequence& sequence,
   ++sequence.num_generated;
   ++num_tokens_;
   token.emplace();
+  token->choice = sequence.choice;
   token->token_id = id;
   token->bits = request.weight_bits;
   token->chosen = {id, -0.5f};

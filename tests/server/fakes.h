@@ -75,7 +75,7 @@ class FakeEngine : public engine::Engine {
   const engine::ModelInfo& model() const override { return info_; }
   absl::StatusOr<engine::RequestId> Submit(engine::Request request,
                                            std::shared_ptr<engine::EventSink> sink) override;
-  void Cancel(engine::RequestId id) override;
+  void Cancel(engine::RequestId id, std::optional<int32_t> choice) override;
   engine::EngineStats stats() const override;
   int64_t Drain(engine::Clock::time_point deadline) override;
 
@@ -85,6 +85,7 @@ class FakeEngine : public engine::Engine {
 
  private:
   struct Sequence {
+    int32_t choice = 0;
     engine::Request request;
     std::shared_ptr<engine::EventSink> sink;
     int32_t num_generated = 0;
@@ -102,7 +103,7 @@ class FakeEngine : public engine::Engine {
   const engine::ModelInfo info_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::map<engine::RequestId, std::shared_ptr<Sequence>> sequences_;
+  std::map<std::pair<engine::RequestId, int32_t>, std::shared_ptr<Sequence>> sequences_;  // (request, choice)
   engine::Request last_request_;
   engine::RequestId next_id_ = 1;
   int64_t num_tokens_ = 0;

@@ -155,6 +155,41 @@ TEST_F(ServiceTest, StopStringEndsTheAnswerAndTheComputing) {
   EXPECT_TRUE(WaitUntilIdle());
 }
 
+// Each choice is a stream of its own inside the call: a stop string ends one, the others go on.
+TEST_F(ServiceTest, ChoicesComeInOneStreamAndEndOneByOne) {
+  StartServer({.script = "one two three "});
+  v1::GenerateRequest request = Hello();
+  request.mutable_params()->set_n(3);
+  request.mutable_params()->mutable_auto_bits()->set_min_bits(2);
+  const Answer answer = Generate(request);
+  ASSERT_TRUE(answer.status.ok()) << answer.status.error_message();
+  std::vector<std::string> texts(3);
+  std::vector<int> num_finishes(3), num_bits(3), num_ids(3);
+  for (const v1::GenerateResponse& message : answer.messages) {
+    const auto choice = static_cast<size_t>(message.delta().index());
+    texts.at(choice) += message.delta().text();
+    num_bits[choice] += message.delta().weight_bits_size();
+    num_ids[choice] += message.delta().token_ids_size();
+    if (!message.has_finish()) continue;
+    ++num_finishes.at(static_cast<size_t>(message.finish().index()));
+    EXPECT_EQ(message.finish().index(), message.delta().index());
+  }
+  EXPECT_EQ(texts, std::vector<std::string>(3, "one two three "));
+  EXPECT_EQ(num_finishes, std::vector<int>(3, 1));
+  EXPECT_EQ(num_bits, num_ids);
+  EXPECT_TRUE(answer.messages.back().has_finish());
+
+  request.mutable_params()->mutable_stopping()->add_stop("two");
+  const Answer stopped = Generate(request);
+  ASSERT_TRUE(stopped.status.ok()) << stopped.status.error_message();
+  texts.assign(3, "");
+  for (const v1::GenerateResponse& message : stopped.messages) {
+    texts.at(static_cast<size_t>(message.delta().index())) += message.delta().text();
+  }
+  EXPECT_EQ(texts, std::vector<std::string>(3, "one "));
+  EXPECT_TRUE(WaitUntilIdle());
+}
+
 TEST_F(ServiceTest, StopTokenIdsAndMaxTokensAreToldApart) {
   StartServer();
   v1::GenerateRequest request = Hello();

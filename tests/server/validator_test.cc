@@ -274,19 +274,57 @@ TEST_F(ValidatorTest, WrongFieldsAreReportedTogether) {
 }
 
 TEST_F(ValidatorTest, FieldsNotBuiltAreUnimplementedAndNamed) {
-  const std::pair<const char*, std::function<void(v1::RequestParams&)>> cases[] = {
-      {"params.n", [](v1::RequestParams& p) { p.set_n(2); }},
-      {"params.n", [](v1::RequestParams& p) { p.set_n(0); }},
-      {"params.priority", [](v1::RequestParams& p) { p.set_priority(0); }},
-      {"params.kv", [](v1::RequestParams& p) { p.mutable_kv(); }},
-      {"params.auto_bits", [](v1::RequestParams& p) { p.mutable_auto_bits()->set_min_bits(2); }}};
-  for (const auto& [field, set] : cases) {
-    v1::GenerateRequest request = Hello();
-    set(*request.mutable_params());
-    const absl::Status status = Validate(request).status();
-    EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
-    EXPECT_THAT(std::string(status.message()), HasSubstr(field));
+  v1::GenerateRequest request = Hello();
+  request.mutable_params()->mutable_kv();
+  const absl::Status status = Validate(request).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("params.kv"));
+}
+
+// CVE-2026-34756 class: n copies are made only after n was checked.
+TEST_F(ValidatorTest, ChoicesPriorityAndAutoBits) {
+  v1::GenerateRequest request = Hello();
+  v1::RequestParams& params = *request.mutable_params();
+  params.set_n(3);
+  params.set_priority(-7);
+  params.set_prefix_cache(false);
+  params.mutable_auto_bits()->set_min_bits(3);
+  params.mutable_auto_bits()->set_tpot_ms(50);
+  const absl::StatusOr<ValidRequest> valid = Validate(request);
+  ASSERT_TRUE(valid.ok()) << valid.status();
+  EXPECT_EQ(valid->request.num_choices, 3);
+  EXPECT_EQ(valid->request.priority, -7);
+  EXPECT_FALSE(valid->request.uses_prefix_cache);
+  EXPECT_EQ(valid->request.auto_bits->min_bits, 3);
+  EXPECT_EQ(valid->request.auto_bits->tpot_s, 0.05);
+  EXPECT_EQ(valid->request.auto_bits->ttft_s, 0);
+
+  const auto fields = [&](const std::function<void(v1::RequestParams&)>& set) {
+    v1::GenerateRequest wrong = Hello();
+    set(*wrong.mutable_params());
+    return Fields(Validate(wrong).status());
+  };
+  using Names = std::vector<std::string>;
+  for (const int n : {0, -1, 9, INT32_MAX}) {
+    EXPECT_EQ(fields([&](auto& p) { p.set_n(n); }), (Names{"params.n"})) << n;
   }
+  for (const int priority : {-101, 101, INT32_MIN}) {
+    EXPECT_EQ(fields([&](auto& p) { p.set_priority(priority); }), (Names{"params.priority"}));
+  }
+  EXPECT_EQ(fields([](auto& p) { p.mutable_auto_bits()->set_min_bits(5); }),
+            (Names{"params.auto_bits.min_bits"}));
+  EXPECT_EQ(fields([](auto& p) { p.mutable_auto_bits()->set_ttft_ms(0); }),
+            (Names{"params.auto_bits.ttft_ms"}));
+  EXPECT_EQ(fields([](auto& p) {
+              p.mutable_auto_bits();
+              p.set_weight_bits(3);
+            }),
+            (Names{"params.auto_bits"}));
+  EXPECT_EQ(fields([](auto& p) {
+              p.mutable_auto_bits()->set_min_bits(2);
+              p.mutable_auto_bits()->add_schedule(300);
+            }),
+            (Names{"params.auto_bits.schedule", "params.auto_bits.schedule"}));
 }
 
 TEST_F(ValidatorTest, UnknownModelIsNotFound) {
