@@ -79,10 +79,14 @@ void AddAdminCommand(CLI::App& app, int& exit_code) {
       "  bitdial admin --server 127.0.0.1:50052 cancel 8f3a01c2-17");
   command->require_subcommand(1);
   AddConnectionFlags(*command, options->connection);
-  command->add_subcommand("status", "What the server does now")->callback([options, &exit_code] {
+  const auto add = [command](const char* name, const char* help) {
+    return command->add_subcommand(name, help)
+        ->fallthrough();  // takes --server and so on behind it
+  };
+  add("status", "What the server does now")->callback([options, &exit_code] {
     exit_code = Ask(*options, v1::GetStatusRequest(), &Stub::GetStatus);
   });
-  CLI::App* cancel = command->add_subcommand("cancel", "End a request, whoever's it is");
+  CLI::App* cancel = add("cancel", "End a request, whoever's it is");
   cancel->add_option("ID", options->request_id, "The server's id of it, or the client's")
       ->required();
   cancel->callback([options, &exit_code] {
@@ -90,14 +94,14 @@ void AddAdminCommand(CLI::App& app, int& exit_code) {
     request.set_request_id(options->request_id);
     exit_code = Ask(*options, request, &Stub::CancelRequest);
   });
-  CLI::App* level = command->add_subcommand("log-level", "Change the log level until a restart");
+  CLI::App* level = add("log-level", "Change the log level until a restart");
   level->add_option("LEVEL", options->level, "trace, debug, info, warn, error or off")->required();
   level->callback([options, &exit_code] {
     v1::SetLogLevelRequest request;
     request.set_level(options->level);
     exit_code = Ask(*options, request, &Stub::SetLogLevel);
   });
-  command->add_subcommand("drain", "End the server as SIGTERM does: refuse, finish, exit")
+  add("drain", "End the server as SIGTERM does: refuse, finish, exit")
       ->callback(
           [options, &exit_code] { exit_code = Ask(*options, v1::DrainRequest(), &Stub::Drain); });
 }
