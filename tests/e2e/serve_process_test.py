@@ -99,7 +99,7 @@ class WithServer(unittest.TestCase):
         process.send_signal(signal.SIGINT)
         self.assertEqual(process.wait(30), 130)
         process.communicate()
-        self.assertTrue(wait_until(lambda: any("ended: status=CANCELLED" in line for line in self.server.log)))
+        self.assertTrue(wait_until(lambda: any("ended: " in line and "status=CANCELLED" in line for line in self.server.log)))
 
     def test_timeout_ends_the_computing(self):
         done = client(self.server, *LONG, "--timeout", "0.3")
