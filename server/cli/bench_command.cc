@@ -29,6 +29,7 @@ void AddBenchCommand(CLI::App& app, int& exit_code) {
   AddBenchLinearCommand(*bench, exit_code);
   AddBenchEngineCommand(*bench, exit_code);
   AddBenchServeCommand(*bench, exit_code);
+  AddBenchShapeCommand(*bench, exit_code);
   AddBenchStepCommand(*bench, exit_code);
 }
 

@@ -215,5 +215,21 @@ class ServerGoes(unittest.TestCase):
         self.assertIn(f"cannot reach a server at {address}", done.stderr)
 
 
+class Shape(unittest.TestCase):
+    def test_writes_a_model_that_can_be_served(self):
+        path = f"{FOLDER.name}/shape"
+        made = run(BITDIAL, "bench", "shape", "llama-1.1b:1", "-o", path, "--bits", 2)
+        self.assertEqual(made.returncode, 0, made.stderr)
+        server = Server(BITDIAL, path, context=None)
+        done = bench(server, "--arrivals", "closed", "--requests", 2, "--output-tokens", 4)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(server.stop(), 0)
+        again = run(BITDIAL, "bench", "shape", "llama-1.1b:1", "-o", path)
+        self.assertEqual(again.returncode, 6)
+        unknown = run(BITDIAL, "bench", "shape", "llama-7b", "-o", f"{path}2")
+        self.assertEqual(unknown.returncode, 2)
+        self.assertIn("llama-1.1b", unknown.stderr)
+
+
 if __name__ == "__main__":
     unittest.main()
