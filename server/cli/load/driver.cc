@@ -29,7 +29,10 @@ absl::StatusOr<v1::GetModelResponse> LoadDriver::Connect() {
     const grpc::Status status = stubs_.back()->GetModel(&context, {}, &model);
     if (status.ok()) continue;
     const bool is_silent = status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
-    if (is_silent || status.error_code() == grpc::StatusCode::UNAVAILABLE) {
+    // A status of the server's own has details: it is there, and loading or draining.
+    const bool is_absent =
+        status.error_code() == grpc::StatusCode::UNAVAILABLE && status.error_details().empty();
+    if (is_silent || is_absent) {
       return Unavailable("cannot reach a server at {}: {}; is `bitdial serve` running there?",
                          options_.server, status.error_message());
     }
