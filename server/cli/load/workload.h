@@ -13,7 +13,7 @@
 namespace bitdial::server {
 
 inline constexpr int64_t kMaxLoadRequests = 1'000'000;      // of one run
-inline constexpr int64_t kMaxLoadTokens = 200'000'000;      // asked for by one run, outputs
+inline constexpr int64_t kMaxLoadTokens = 50'000'000;       // asked for by one run, outputs
 inline constexpr int32_t kMaxRequestTokens = 1 << 20;       // of one prompt, of one output
 inline constexpr double kMaxLoadSeconds = 7.0 * 24 * 3600;  // of one run
 
