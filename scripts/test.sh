@@ -38,7 +38,7 @@ install() {
     if [[ $QUICK == no ]] && ! command -v clang++ >/dev/null; then
       apt_install clang libclang-rt-dev || say "clang could not be installed"
     fi
-    if ! command -v haproxy >/dev/null && [[ ! -x /usr/sbin/haproxy ]]; then
+    if ! command -v openssl >/dev/null || { ! command -v haproxy >/dev/null && [[ ! -x /usr/sbin/haproxy ]]; }; then
       apt_install haproxy openssl || say "haproxy could not be installed"
     fi
     if ! command -v qemu-x86_64 >/dev/null; then

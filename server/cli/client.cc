@@ -44,10 +44,11 @@ struct Client::Answer {
   double total_s = 0;
 };
 
-Client::Client(const ClientOptions& options)
+Client::Client(const ClientOptions& options, const Connection& connection)
     : options_(options),
-      channel_(grpc::CreateChannel(options.server, grpc::InsecureChannelCredentials())),
+      channel_(connection.channel),
       stub_(v1::InferenceService::NewStub(channel_)) {
+  connection.Prepare(context_);
   if (!options.timeout_s) return;
   context_.set_deadline(std::chrono::system_clock::now() +
                         std::chrono::milliseconds(static_cast<int64_t>(*options.timeout_s * 1000)));
@@ -62,7 +63,7 @@ void Client::Cancel() {
 absl::Status Client::ToStatus(const grpc::Status& status) const {
   if (status.ok()) return absl::OkStatus();
   if (is_cancelled_) return absl::CancelledError("cancelled");
-  const std::string& server = options_.server;
+  const std::string& server = options_.connection.server;
   const bool is_connected = channel_->GetState(/*try_to_connect=*/false) == GRPC_CHANNEL_READY;
   if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED && options_.timeout_s) {
     if (is_connected) {
@@ -80,8 +81,10 @@ absl::Status Client::ToStatus(const grpc::Status& status) const {
     return Unavailable("cannot reach a server at {}: {}; is `bitdial serve` running there?", server,
                        status.error_message());
   }
-  // Not a file of this machine: a wrong value given to the server.
-  const bool is_usage = status.error_code() == grpc::StatusCode::NOT_FOUND;
+  // Not a file of this machine: a wrong value or key given to the server.
+  const bool is_usage = status.error_code() == grpc::StatusCode::NOT_FOUND ||
+                        status.error_code() == grpc::StatusCode::UNAUTHENTICATED ||
+                        status.error_code() == grpc::StatusCode::PERMISSION_DENIED;
   const auto code = is_usage ? absl::StatusCode::kInvalidArgument
                              : static_cast<absl::StatusCode>(status.error_code());
   return MakeStatus(code, "{}: {}", server, status.error_message());
@@ -98,7 +101,7 @@ absl::Status Client::CheckHealth() {
       grpc::health::v1::HealthCheckResponse::ServingStatus_Name(response.status());
   std::cout << (options_.is_json ? JsonText({{"status", word}}) : word) << std::endl;
   if (response.status() == grpc::health::v1::HealthCheckResponse::SERVING) return absl::OkStatus();
-  return Unavailable("{} is not serving (loading or shutting down)", options_.server);
+  return Unavailable("{} is not serving (loading or shutting down)", options_.connection.server);
 }
 
 absl::Status Client::ShowModel() {

@@ -11,12 +11,13 @@
 
 #include "bitdial/v1/inference.grpc.pb.h"
 #include "kernels/core/status.h"
+#include "server/cli/connection.h"
 
 namespace bitdial::server {
 
 // What is absent is left to the server.
 struct ClientOptions {
-  std::string server = "127.0.0.1:50051";
+  ConnectionOptions connection;
   std::string prompt;
   std::string bits;  // "", "dense" or a number
   bool is_chat = false;
@@ -38,7 +39,7 @@ struct ClientOptions {
 // Thread  one; Cancel: any.
 class Client {
  public:
-  explicit Client(const ClientOptions& options);
+  Client(const ClientOptions& options, const Connection& connection);
 
   absl::Status CheckHealth();
   absl::Status ShowModel();

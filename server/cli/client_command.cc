@@ -10,7 +10,6 @@
 #include "server/cli/client.h"
 #include "server/cli/command.h"
 #include "server/cli/signals.h"
-#include "server/config/address.h"
 #include "server/rpc/byte_buffer.h"
 
 namespace bitdial::server {
@@ -22,23 +21,10 @@ constexpr double kMaxTimeoutSeconds = 365.0 * 24 * 3600;
 
 struct ClientFlags {
   ClientOptions options;
-  bool has_server = false;
   bool has_prompt = false;
   bool asks_health = false;
   bool asks_model = false;
 };
-
-// --server, else BITDIAL_SERVER, else the default; checked before anything is sent.
-absl::Status ChooseServer(const ClientFlags& flags, ClientOptions& options) {
-  const char* variable = flags.has_server ? nullptr : std::getenv("BITDIAL_SERVER");
-  if (variable != nullptr) options.server = variable;
-  const absl::Status status =
-      ParseAddress(options.server,
-                   variable == nullptr ? "--server" : "environment variable BITDIAL_SERVER",
-                   /*min_port=*/1)
-          .status();
-  return variable != nullptr && !status.ok() ? BlameConfig(status) : status;
-}
 
 // Protobuf would send it and the server refuse it, naming no field.
 absl::Status CheckUtf8(const ClientOptions& options) {
@@ -51,13 +37,16 @@ absl::Status CheckUtf8(const ClientOptions& options) {
   return absl::OkStatus();
 }
 
-absl::Status CheckFlags(const ClientFlags& flags, ClientOptions& options) {
+absl::Status CheckUse(const ClientFlags& flags, const ClientOptions& options) {
   if (!flags.asks_health && !flags.asks_model && !flags.has_prompt) {
     return InvalidArgument(
         "client: say --prompt TEXT, --prompt - (standard input), --health or --model-info");
   }
   if (!options.system.empty() && !options.is_chat) return InvalidArgument("--system needs --chat");
-  BITDIAL_RETURN_IF_ERROR(ChooseServer(flags, options));
+  return absl::OkStatus();
+}
+
+absl::Status ReadPrompt(const ClientFlags& flags, ClientOptions& options) {
   if (flags.has_prompt && options.prompt == "-") {
     options.prompt.assign(std::istreambuf_iterator<char>(std::cin),
                           std::istreambuf_iterator<char>());
@@ -67,11 +56,14 @@ absl::Status CheckFlags(const ClientFlags& flags, ClientOptions& options) {
 
 int RunClient(const ClientFlags& flags) {
   ClientOptions options = flags.options;
-  if (const absl::Status status = CheckFlags(flags, options); !status.ok()) return Report(status);
+  if (const absl::Status status = CheckUse(flags, options); !status.ok()) return Report(status);
+  if (const absl::Status status = ReadPrompt(flags, options); !status.ok()) return Report(status);
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);  // errors come back as statuses
   SilenceProtobuf();
   BlockSignals();
-  Client client(options);
+  const absl::StatusOr<Connection> connection = Connect(options.connection);
+  if (!connection.ok()) return Report(connection.status());
+  Client client(options, *connection);
   std::atomic<int> signalled{0};
   const SignalThread signals([&](int signal) {
     signalled = signal;
@@ -96,10 +88,7 @@ void AddClientCommand(CLI::App& app, int& exit_code) {
       "  bitdial client --chat --prompt \"What is the capital of France?\" --bits 3\n"
       "  bitdial client --prompt - --max-tokens 64 --json < prompt.txt\n"
       "  bitdial client --health");
-  // No envname(): CLI11 reads the variables of every subcommand, also of those that are not run.
-  CLI::Option* server =
-      command->add_option("--server", options->server, "ADDR:PORT of the server [BITDIAL_SERVER]")
-          ->capture_default_str();
+  AddConnectionFlags(*command, options->connection);
   CLI::Option* prompt =
       command->add_option("--prompt", options->prompt, "Text to continue; - reads standard input");
   command->add_option("--bits", options->bits,
@@ -123,8 +112,7 @@ void AddClientCommand(CLI::App& app, int& exit_code) {
   command->add_flag("--health", flags->asks_health,
                     "Print the health; exit code 0 only when SERVING");
   command->add_flag("--model-info", flags->asks_model, "Print what the server serves");
-  command->callback([flags, server, prompt, &exit_code] {
-    flags->has_server = server->count() > 0;
+  command->callback([flags, prompt, &exit_code] {
     flags->has_prompt = prompt->count() > 0;
     exit_code = RunClient(*flags);
   });

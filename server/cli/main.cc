@@ -56,6 +56,8 @@ int main(int argc, char** argv) {
   AddQuantizeCommand(app, exit_code);
   AddServeCommand(app, exit_code);
   AddClientCommand(app, exit_code);
+  AddKeysCommand(app, exit_code);
+  AddAdminCommand(app, exit_code);
   AddGenerateCommand(app, exit_code);
   AddEvalCommand(app, exit_code);
   AddBenchCommand(app, exit_code);

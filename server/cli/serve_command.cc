@@ -12,6 +12,7 @@
 #include "server/config/logging.h"
 #include "server/model/served_model.h"
 #include "server/rpc/server.h"
+#include "server/security/security.h"
 
 namespace bitdial::server {
 namespace {
@@ -44,13 +45,30 @@ absl::Status Explain(const absl::Status& status, const ServeOptions& options,
   return options.flags.count(key->name) > 0 ? named : BlameConfig(named);
 }
 
+// A file that the configuration names and that is wrong: the configuration's fault, whatever the
+// status says.
+absl::Status ExplainFile(const absl::Status& status, const ServeOptions& options,
+                         const ServerConfig& config) {
+  const std::string message(status.message());
+  std::string key = message.substr(0, message.find_first_of(" :"));
+  if (FindConfigKey(key) == nullptr) return status;
+  const auto source = config.set_by.find(key);
+  if (options.flags.count(key) > 0) return InvalidArgument("{}", message);
+  return BlameConfig(source == config.set_by.end() ? status : Annotate(status, source->second));
+}
+
 absl::Status ServeUntilSignal(const ServeOptions& options, const ServerConfig& config) {
-  std::promise<int> signalled;
-  std::atomic<bool> is_ready{false};
+  std::promise<std::string> ending;
+  std::atomic<bool> is_ready{false}, is_ending{false};
   const SignalThread signals([&](int signal) {
     if (!is_ready) std::_Exit(kExitOk);  // nothing to drain yet
-    signalled.set_value(signal);
+    if (is_ending.exchange(true)) std::_Exit(128 + signal);  // Drain came before
+    ending.set_value(fmt::format("signal {}", signal));
   });
+  const auto drain = [&] {
+    if (!is_ready) std::_Exit(kExitOk);
+    if (!is_ending.exchange(true)) ending.set_value("Drain");
+  };
   const std::string name =
       config.model_name.empty() ? NameOfModel(options.model) : config.model_name;
   if (!quant::IsUtf8(name)) {  // gRPC could not send it
@@ -58,8 +76,13 @@ absl::Status ServeUntilSignal(const ServeOptions& options, const ServerConfig& c
                            options.model);
   }
   ServedModel model;  // outlives the server
-  BITDIAL_ASSIGN_OR_RETURN(std::unique_ptr<RpcServer> server, RpcServer::Start(config));
-  spdlog::info("listening on {}, loading {}", server->address(), options.model);
+  absl::StatusOr<std::unique_ptr<RpcServer>> started = RpcServer::Start(config, drain);
+  if (!started.ok()) return ExplainFile(started.status(), options, config);
+  std::unique_ptr<RpcServer> server = *std::move(started);
+  spdlog::info("listening on {} ({}), loading {}", server->address(), server->security(),
+               options.model);
+  if (!server->admin_address().empty())
+    spdlog::info("admin service on {}", server->admin_address());
   absl::StatusOr<ServedModel> loaded =
       LoadServedModel(options.model, ToEngineOptions(config), NumericsOf(config.numerics));
   if (!loaded.ok()) return Explain(loaded.status(), options, config);
@@ -71,8 +94,8 @@ absl::Status ServeUntilSignal(const ServeOptions& options, const ServerConfig& c
   fmt::print("{}\n", ReadyLine(model, server->address()));
   std::fflush(stdout);
 
-  const int signal = signalled.get_future().get();
-  spdlog::info("signal {}: draining for up to {} s; a second signal ends at once", signal,
+  const std::string why = ending.get_future().get();
+  spdlog::info("{}: draining for up to {} s; a second signal ends at once", why,
                config.drain_timeout_s);
   const int64_t num_cancelled = server->Drain(std::chrono::seconds(config.drain_timeout_s));
   server.reset();
@@ -98,6 +121,8 @@ int Serve(const ServeOptions& options) {
     return kExitOk;
   }
   if (options.checks_config) {
+    const absl::Status status = Security::Open(*config).status();  // its files too
+    if (!status.ok()) return Report(ExplainFile(status, options, *config));
     fmt::print("config is good: {}\n", options.config_file.empty()
                                            ? "no file; defaults, environment and flags"
                                            : options.config_file + ", environment and flags");

@@ -1,6 +1,7 @@
 #include "server/config/address.h"
 
 #include <arpa/inet.h>
+#include <sys/un.h>
 
 #include <algorithm>
 #include <cctype>
@@ -10,6 +11,8 @@ namespace bitdial::server {
 namespace {
 
 constexpr int kMaxPort = 65535;
+constexpr char kUnix[] = "unix:";
+constexpr size_t kUnixSize = sizeof(kUnix) - 1;
 
 // A NUL would end the address early for inet_pton, and for whoever resolves it.
 bool IsV6(const std::string& text) {
@@ -53,6 +56,21 @@ absl::StatusOr<Address> ParseAddress(const std::string& text, const std::string&
                            what, text, text.substr(colon + 1), min_port, kMaxPort);
   }
   return address;
+}
+
+bool IsUnixAddress(const std::string& text) { return text.compare(0, kUnixSize, kUnix) == 0; }
+
+absl::Status CheckUnixAddress(const std::string& text, const std::string& what) {
+  constexpr size_t kMaxPathBytes = sizeof(sockaddr_un::sun_path) - 1;
+  const std::string path = text.substr(kUnixSize);
+  if (path.size() < 2 || path.front() != '/' || path.size() > kMaxPathBytes ||
+      path.find('\0') != std::string::npos) {
+    return InvalidArgument(
+        "{} \"{}\": expected unix: and an absolute path of at most {} bytes, for example "
+        "unix:/run/bitdial/admin.sock",
+        what, text, kMaxPathBytes);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace bitdial::server

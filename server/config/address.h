@@ -18,4 +18,10 @@ struct Address {
 absl::StatusOr<Address> ParseAddress(const std::string& text, const std::string& what,
                                      int min_port = 0);
 
+// "unix:/PATH": a socket in the file system, for the admin service.
+bool IsUnixAddress(const std::string& text);
+// Errors  INVALID_ARGUMENT beginning with `what`: the path is not absolute, or longer than the
+// system takes.
+absl::Status CheckUnixAddress(const std::string& text, const std::string& what);
+
 }  // namespace bitdial::server

@@ -26,7 +26,19 @@ std::vector<ConfigKey> MakeKeys() {
       {"model_name", SLOT(model_name), "", 0, 0, {},
        "What requests call the model; empty: the last part of MODEL."},
       {"allow_insecure_remote", SLOT(allow_insecure_remote), "", 0, 0, {},
-       "Listen beyond this machine although there is no encryption and no authentication yet."},
+       "Listen beyond this machine without TLS, or without API keys and client certificates."},
+      {"reflection", SLOT(reflection), "", 0, 0, {"auto", "on", "off"},
+       "Tell clients the proto by gRPC reflection, which asks for no key; auto: only without keys_file."},
+      {"tls_cert", SLOT(tls_cert), "", 0, 0, {},
+       "PEM file of the server's certificate and its chain; turns TLS on."},
+      {"tls_key", SLOT(tls_key), "", 0, 0, {},
+       "PEM file of the certificate's private key, without a passphrase."},
+      {"tls_client_ca", SLOT(tls_client_ca), "", 0, 0, {},
+       "PEM file of the authorities whose clients may connect; turns client certificates on."},
+      {"keys_file", SLOT(keys_file), "", 0, 0, {},
+       "File of hashed API keys, made with `bitdial keys new`; every call then needs one."},
+      {"admin_listen", SLOT(admin_listen), "", 0, 0, {},
+       "ADDR:PORT or unix:/PATH of the admin service; empty: there is none."},
       {"threads", SLOT(threads), "threads", 0, 1024, {},
        "Compute threads; 0: every available core."},
       {"kv_format", SLOT(kv_format), "", 0, 0, {"f16", "f32"},
@@ -70,6 +82,14 @@ std::vector<ConfigKey> MakeKeys() {
        "Size of one request's headers."},
       {"max_concurrent_streams", SLOT(max_concurrent_streams), "streams", 1, 1 << 20, {},
        "Calls in flight on one connection; more wait in the client."},
+      {"max_active_requests", SLOT(max_active_requests), "requests", 1, 1 << 20, {},
+       "Generate and Chat calls open at a time; beyond it RESOURCE_EXHAUSTED."},
+      {"max_connection_idle_s", SLOT(max_connection_idle_s), "seconds", 0, 86400 * 365, {},
+       "A connection without calls for so long is closed; 0: never."},
+      {"max_connection_age_s", SLOT(max_connection_age_s), "seconds", 0, 86400 * 365, {},
+       "A connection this old takes no more calls, so that clients spread over servers; 0: never."},
+      {"max_connection_age_grace_s", SLOT(max_connection_age_grace_s), "seconds", 0, 86400 * 365, {},
+       "How long calls of such a connection may go on; 0: to their end."},
       {"max_rpc_memory_bytes", SLOT(max_rpc_memory_bytes), "bytes", 16 << 20, kTera, {},
        "Memory gRPC may use for its buffers."},
       {"max_unread_tokens", SLOT(max_unread_tokens), "tokens", 1, 1 << 20, {},
@@ -99,6 +119,76 @@ absl::Status CheckChoice(const ConfigKey& key, const std::string& value, const s
   }
   return InvalidArgument("{}: \"{}\" is \"{}\"; expected one of {}", what, key.name, value,
                          Join(key.choices));
+}
+
+// A key that would change nothing is a mistake of whoever set it.
+absl::Status CheckTlsKeys(const ServerConfig& config) {
+  if (!config.tls_cert.empty() && config.tls_key.empty()) {
+    return InvalidArgument("tls_cert {} needs its key; give tls_key too", config.tls_cert);
+  }
+  if (config.tls_cert.empty() && !config.tls_key.empty()) {
+    return InvalidArgument("tls_key {} has no effect without tls_cert; give both or none",
+                           config.tls_key);
+  }
+  if (config.tls_cert.empty() && !config.tls_client_ca.empty()) {
+    return InvalidArgument("tls_client_ca {} has no effect without tls_cert and tls_key",
+                           config.tls_client_ca);
+  }
+  return absl::OkStatus();
+}
+
+// An address beyond this machine needs both: nobody on the way reads or changes what is said, and
+// the server knows who asks.
+absl::Status CheckRemote(const char* key, const std::string& address, const ServerConfig& config) {
+  const bool has_tls = !config.tls_cert.empty();
+  const bool is_admin = std::string(key) == "admin_listen";  // a client certificate has no scopes
+  const bool knows_callers =
+      !config.keys_file.empty() || (!config.tls_client_ca.empty() && !is_admin);
+  if ((has_tls && knows_callers) || config.allow_insecure_remote) return absl::OkStatus();
+  const char* danger = "there is no authentication, so anybody who reaches the port can use it";
+  const char* missing = is_admin ? "keys_file" : "keys_file or tls_client_ca";
+  if (!has_tls) {
+    danger = knows_callers
+                 ? "there is no TLS, so the API keys and all traffic can be read on the way"
+                 : "there is no TLS and no authentication, so anybody who reaches the port "
+                   "can use the model and read the traffic";
+    missing = knows_callers ? "tls_cert and tls_key" : "tls_cert, tls_key and keys_file";
+  }
+  return InvalidArgument(
+      "{} \"{}\" can be reached from other machines: {}; give {}, listen on 127.0.0.1, or say "
+      "--allow-insecure-remote (\"allow_insecure_remote\": true) when something in front protects "
+      "it",
+      key, address, danger, missing);
+}
+
+absl::Status CheckAdmin(const ServerConfig& config) {
+  if (config.admin_listen.empty()) return absl::OkStatus();
+  if (IsUnixAddress(config.admin_listen))
+    return CheckUnixAddress(config.admin_listen, "admin_listen");
+  BITDIAL_ASSIGN_OR_RETURN(const Address address,
+                           ParseAddress(config.admin_listen, "admin_listen"));
+  if (address.port != 0 && config.admin_listen == config.listen) {
+    return InvalidArgument("admin_listen \"{}\" is the address of listen; give it its own",
+                           config.admin_listen);
+  }
+  return address.is_loopback ? absl::OkStatus()
+                             : CheckRemote("admin_listen", config.admin_listen, config);
+}
+
+absl::Status CheckLimits(const ServerConfig& config) {
+  const int64_t num_in_engine = config.max_running_requests + config.max_queued_requests;
+  if (config.max_active_requests < num_in_engine) {
+    return InvalidArgument(
+        "max_active_requests {} is less than max_running_requests + max_queued_requests, {}, which "
+        "could never be reached; raise it or lower those",
+        config.max_active_requests, num_in_engine);
+  }
+  if (config.max_connection_age_grace_s > 0 && config.max_connection_age_s == 0) {
+    return InvalidArgument(
+        "max_connection_age_grace_s {} has no effect without max_connection_age_s",
+        config.max_connection_age_grace_s);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -209,15 +299,10 @@ absl::Status NameSource(const absl::Status& status, const ServerConfig& config) 
 
 absl::Status CheckConfig(const ServerConfig& config) {
   BITDIAL_ASSIGN_OR_RETURN(const Address address, ParseAddress(config.listen, "listen"));
-  if (!address.is_loopback && !config.allow_insecure_remote) {
-    return InvalidArgument(
-        "listen \"{}\" can be reached from other machines, but this version has no TLS and no "
-        "authentication: anybody who "
-        "reaches the port can use the model and read the traffic; listen on 127.0.0.1, or say "
-        "--allow-insecure-remote "
-        "(\"allow_insecure_remote\": true) when something in front protects it",
-        config.listen);
-  }
+  BITDIAL_RETURN_IF_ERROR(CheckTlsKeys(config));
+  if (!address.is_loopback) BITDIAL_RETURN_IF_ERROR(CheckRemote("listen", config.listen, config));
+  BITDIAL_RETURN_IF_ERROR(CheckAdmin(config));
+  BITDIAL_RETURN_IF_ERROR(CheckLimits(config));
   constexpr size_t kMaxNameBytes = 256;
   if (config.model_name.size() > kMaxNameBytes || !quant::IsUtf8(config.model_name)) {
     return InvalidArgument("model_name of {} bytes; expected UTF-8 of at most {}",

@@ -35,6 +35,11 @@ struct ServerConfig {
   std::string listen = "127.0.0.1:50051";
   std::string model_name;  // empty: the last part of MODEL's path
   bool allow_insecure_remote = false;
+  std::string reflection = "auto";  // "on" and "off": as they say; "auto": on unless there are keys
+
+  std::string tls_cert, tls_key, tls_client_ca;  // paths; empty: none
+  std::string keys_file;                         // empty: no keys
+  std::string admin_listen;                      // empty: no admin service
 
   int64_t threads = 0;
   std::string kv_format = "f16";
@@ -51,6 +56,10 @@ struct ServerConfig {
   int64_t max_message_bytes = 4 << 20;
   int64_t max_metadata_bytes = 16 << 10;
   int64_t max_concurrent_streams = 128;
+  int64_t max_active_requests = 4096;
+  int64_t max_connection_idle_s = 1800;
+  int64_t max_connection_age_s = 0;
+  int64_t max_connection_age_grace_s = 0;
   int64_t max_rpc_memory_bytes = 256 << 20;
   int64_t max_unread_tokens = 1024;
   int64_t drain_timeout_s = 30;
@@ -97,7 +106,9 @@ struct ConfigSources {
 // Errors  INVALID_ARGUMENT; NOT_FOUND or DATA_LOSS of the file. They name the source.
 absl::StatusOr<ServerConfig> LoadConfig(const ConfigSources& sources);
 
-// INVALID_ARGUMENT: `listen` is no ADDR:PORT, or leaves this machine without allow_insecure_remote.
+// INVALID_ARGUMENT: an address is none, or leaves this machine without TLS and authentication and
+// without allow_insecure_remote; a key that would have no effect without another; limits that
+// contradict each other. Reads no file.
 absl::Status CheckConfig(const ServerConfig& config);
 
 // Whoever refuses a value begins the message with its key ("max_context 9 is ..."): the same status

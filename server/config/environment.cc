@@ -45,7 +45,8 @@ Environment ReadEnvironment() {
 const std::vector<OtherVariable>& OtherVariables() {
   static const std::vector<OtherVariable> variables = {
       {"BITDIAL_FORCE_BACKEND", "Which kernels every command runs."},
-      {"BITDIAL_SERVER", "What `bitdial client` takes for `--server`."},
+      {"BITDIAL_SERVER", "What `bitdial client` and `bitdial admin` take for `--server`."},
+      {"BITDIAL_API_KEY", "The key that `bitdial client` and `bitdial admin` show."},
       {"BITDIAL_SHARED_DATA", "Tests: other people's vectors and texts."},
       {"BITDIAL_SMOLLM2", "Tests and scripts: the GGUF file of SmolLM2."},
       {"BITDIAL_PYTHON", "Tests: an interpreter that has grpcio."},

@@ -6,11 +6,14 @@
 
 #include "server/config/logging.h"
 #include "server/rpc/byte_buffer.h"
+#include "server/rpc/caller.h"
 #include "server/rpc/rpc_status.h"
 #include "server/version.h"
 
 namespace bitdial::server {
 namespace {
+
+constexpr char kRequestIdHeader[] = "bitdial-request-id";
 
 // A call that is refused before there is anything to stream.
 class RefusedCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
@@ -48,20 +51,24 @@ std::optional<engine::Clock::time_point> DeadlineOf(const grpc::CallbackServerCo
 
 }  // namespace
 
-InferenceService::InferenceService(const ServerConfig& config)
-    : limits_(config.request),
+InferenceService::InferenceService(const ServerConfig& config, const KeyStore& keys)
+    : keys_(keys),
+      limits_(config.request),
       max_unread_tokens_(static_cast<size_t>(config.max_unread_tokens)),
-      process_tag_(fmt::format("{:08x}", static_cast<uint32_t>(RandomSeed()))) {}
+      process_tag_(fmt::format("{:08x}", static_cast<uint32_t>(RandomSeed()))),
+      active_(config.max_active_requests) {}
 
 InferenceService::Serving::Serving(const ServedModel& served, const RequestLimits& limits,
-                                   WriterThread& writer, size_t max_unread_tokens)
+                                   WriterThread& writer, ActiveRequests& active,
+                                   size_t max_unread_tokens)
     : model(served),
       context{served.name,          served.engine->model(),   *served.tokenizer,
               served.chat_template, served.sampling_defaults, limits},
-      call_server{*served.engine, *served.tokenizer, writer, max_unread_tokens} {}
+      call_server{*served.engine, *served.tokenizer, writer, active, max_unread_tokens} {}
 
 void InferenceService::Serve(const ServedModel& model) {
-  serving_owner_ = std::make_unique<const Serving>(model, limits_, writer_, max_unread_tokens_);
+  serving_owner_ =
+      std::make_unique<const Serving>(model, limits_, writer_, active_, max_unread_tokens_);
   serving_.store(serving_owner_.get(), std::memory_order_release);
 }
 
@@ -76,14 +83,32 @@ std::string InferenceService::MakeRequestId() {
   return fmt::format("{}-{}", process_tag_, ++num_requests_);
 }
 
+absl::StatusOr<Principal> InferenceService::Admit(const grpc::CallbackServerContext& context,
+                                                  Scope scope) {
+  BITDIAL_ASSIGN_OR_RETURN(Principal principal, Authorize(keys_, context, scope));
+  const int64_t per_minute = principal.max_requests_per_minute;
+  if (per_minute == 0 || scope != Scope::kInference) return principal;
+  const auto wait = rates_.Take(principal.name, per_minute, RateLimiter::Clock::now());
+  if (!wait.has_value()) return principal;
+  const absl::Status status =
+      WithReason(ResourceExhausted("this API key may make {} calls a minute; wait {:.1f} s",
+                                   per_minute, std::chrono::duration<double>(*wait).count()),
+                 kReasonRateLimit);
+  return WithQuota(status, "key:" + principal.name,
+                   fmt::format("max_requests_per_minute {}", per_minute), *wait);
+}
+
 template <typename Request>
 grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Stream(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer& raw, Method method,
     absl::StatusOr<ValidRequest> (*validate)(const Request&, const RequestContext&,
                                              uint64_t seed)) {
   const std::string request_id = MakeRequestId();
+  context->AddInitialMetadata(kRequestIdHeader, request_id);
+  const absl::StatusOr<Principal> principal = Admit(*context, Scope::kInference);
   const absl::StatusOr<const Serving*> serving = Find();
   const auto make_valid = [&]() -> absl::StatusOr<ValidRequest> {
+    if (!principal.ok()) return principal.status();
     if (context->IsCancelled()) return absl::CancelledError("the client cancelled");
     if (!serving.ok()) return serving.status();
     if (is_draining_)
@@ -94,19 +119,23 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Stream(
   };
   absl::StatusOr<ValidRequest> valid = make_valid();
   if (!valid.ok()) {
-    LogRequest(spdlog::level::info, request_id, "refused: {}",
-               absl::StatusCodeToString(valid.status().code()));
-    return new RefusedCall(valid.status());
+    LogRequest(spdlog::level::info, request_id, "refused: {} key=\"{}\"",
+               absl::StatusCodeToString(valid.status().code()),
+               principal.ok() ? principal->name : "");
+    return new RefusedCall(WithRequestId(valid.status(), request_id));
   }
   valid->request.deadline = DeadlineOf(*context);
-  return StreamCall::Start((*serving)->call_server, method, request_id, *std::move(valid));
+  valid->request.cache_scope = principal->name;
+  return StreamCall::Start((*serving)->call_server, method, request_id, *principal,
+                           *std::move(valid));
 }
 
 template <typename Request, typename Response>
 grpc::ServerUnaryReactor* InferenceService::Answer(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer& raw, grpc::ByteBuffer* response,
-    absl::StatusOr<Response> (*answer)(const Request&, const Serving&)) {
+    Scope scope, absl::StatusOr<Response> (*answer)(const Request&, const Serving&)) {
   const auto make_answer = [&]() -> absl::StatusOr<Response> {
+    BITDIAL_RETURN_IF_ERROR(Admit(*context, scope).status());
     BITDIAL_ASSIGN_OR_RETURN(const Serving* serving, Find());
     Request request;
     BITDIAL_RETURN_IF_ERROR(FromByteBuffer(raw, request));
@@ -129,28 +158,51 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Chat(
   return Stream(context, *request, Method::kChat, &ValidateChat);
 }
 
+// Asks for no rate: who ends his work early should not have to wait for it.
+grpc::ServerUnaryReactor* InferenceService::Cancel(grpc::CallbackServerContext* context,
+                                                   const grpc::ByteBuffer* request,
+                                                   grpc::ByteBuffer* response) {
+  const auto cancel = [&]() -> absl::Status {
+    BITDIAL_ASSIGN_OR_RETURN(const Principal principal,
+                             Authorize(keys_, *context, Scope::kInference));
+    v1::CancelRequest message;
+    BITDIAL_RETURN_IF_ERROR(FromByteBuffer(*request, message));
+    BITDIAL_RETURN_IF_ERROR(ValidateCancel(message.request_id()));
+    // Without keys everybody is the same caller, and has the scope admin.
+    const bool is_admin = principal.Has(Scope::kAdmin);
+    v1::CancelResponse answer;
+    answer.set_num_cancelled(active_.Cancel(
+        message.request_id(), is_admin ? std::nullopt : std::optional(principal.name)));
+    *response = ToByteBuffer(answer);
+    return absl::OkStatus();
+  };
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpcStatus(cancel()));
+  return reactor;
+}
+
 grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,
                                                      const grpc::ByteBuffer* request,
                                                      grpc::ByteBuffer* response) {
-  return Answer(context, *request, response, &AnswerTokenize);
+  return Answer(context, *request, response, Scope::kInference, &AnswerTokenize);
 }
 
 grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerContext* context,
                                                        const grpc::ByteBuffer* request,
                                                        grpc::ByteBuffer* response) {
-  return Answer(context, *request, response, &AnswerDetokenize);
+  return Answer(context, *request, response, Scope::kInference, &AnswerDetokenize);
 }
 
 grpc::ServerUnaryReactor* InferenceService::ListModels(grpc::CallbackServerContext* context,
                                                        const grpc::ByteBuffer* request,
                                                        grpc::ByteBuffer* response) {
-  return Answer(context, *request, response, &AnswerListModels);
+  return Answer(context, *request, response, Scope::kModels, &AnswerListModels);
 }
 
 grpc::ServerUnaryReactor* InferenceService::GetModel(grpc::CallbackServerContext* context,
                                                      const grpc::ByteBuffer* request,
                                                      grpc::ByteBuffer* response) {
-  return Answer(context, *request, response, &AnswerGetModel);
+  return Answer(context, *request, response, Scope::kModels, &AnswerGetModel);
 }
 
 absl::StatusOr<v1::TokenizeResponse> InferenceService::AnswerTokenize(

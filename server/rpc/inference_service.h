@@ -10,9 +10,12 @@
 #include "bitdial/v1/inference.grpc.pb.h"
 #include "server/config/config.h"
 #include "server/model/served_model.h"
+#include "server/rpc/active_requests.h"
 #include "server/rpc/stream_call.h"
 #include "server/rpc/validator.h"
 #include "server/rpc/writer_thread.h"
+#include "server/security/key_store.h"
+#include "server/security/rate_limiter.h"
 
 namespace bitdial::server {
 
@@ -23,23 +26,30 @@ using RawInferenceService = v1::InferenceService::WithRawCallbackMethod_Generate
             v1::InferenceService::WithRawCallbackMethod_Detokenize<
                 v1::InferenceService::WithRawCallbackMethod_ListModels<
                     v1::InferenceService::WithRawCallbackMethod_GetModel<
-                        v1::InferenceService::Service>>>>>>;
+                        v1::InferenceService::WithRawCallbackMethod_Cancel<
+                            v1::InferenceService::Service>>>>>>>;
 
-// Answers UNAVAILABLE until Serve, and again (for Generate and Chat) after BeginDrain.
-// Thread   methods run on gRPC's threads. They tokenize there: the text is bounded by
-// max_message_bytes.
+// Every method asks for an API key first, where there are keys, and takes one from the caller's
+// rate. Answers UNAVAILABLE until Serve, and again (for Generate and Chat) after BeginDrain. Thread
+// methods run on gRPC's threads. They tokenize there: the text is bounded by max_message_bytes.
 class InferenceService final : public RawInferenceService {
  public:
-  explicit InferenceService(const ServerConfig& config);
+  // keys outlives the service.
+  InferenceService(const ServerConfig& config, const KeyStore& keys);
 
   // Begins to answer. Called once; the model outlives the service.
   void Serve(const ServedModel& model);
   void BeginDrain() { is_draining_ = true; }
+  bool is_draining() const { return is_draining_; }
+  ActiveRequests& active() { return active_; }
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* context,
                                                        const grpc::ByteBuffer* request) override;
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Chat(grpc::CallbackServerContext* context,
                                                    const grpc::ByteBuffer* request) override;
+  grpc::ServerUnaryReactor* Cancel(grpc::CallbackServerContext* context,
+                                   const grpc::ByteBuffer* request,
+                                   grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
                                      const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override;
@@ -57,7 +67,7 @@ class InferenceService final : public RawInferenceService {
   // A model and what requests to it are held against.
   struct Serving {
     Serving(const ServedModel& served, const RequestLimits& limits, WriterThread& writer,
-            size_t max_unread_tokens);
+            ActiveRequests& active, size_t max_unread_tokens);
     const ServedModel& model;
     const RequestContext context;
     const StreamCall::Server call_server;
@@ -69,11 +79,12 @@ class InferenceService final : public RawInferenceService {
       grpc::CallbackServerContext* context, const grpc::ByteBuffer& raw, Method method,
       absl::StatusOr<ValidRequest> (*validate)(const Request&, const RequestContext&,
                                                uint64_t seed));
+  // The caller, who has the scope and has not asked too often.
+  absl::StatusOr<Principal> Admit(const grpc::CallbackServerContext& context, Scope scope);
   template <typename Request, typename Response>
-  grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context,
-                                   const grpc::ByteBuffer& raw, grpc::ByteBuffer* response,
-                                   absl::StatusOr<Response> (*answer)(const Request&,
-                                                                      const Serving&));
+  grpc::ServerUnaryReactor* Answer(
+      grpc::CallbackServerContext* context, const grpc::ByteBuffer& raw, grpc::ByteBuffer* response,
+      Scope scope, absl::StatusOr<Response> (*answer)(const Request&, const Serving&));
   std::string MakeRequestId();
 
   static absl::StatusOr<v1::TokenizeResponse> AnswerTokenize(const v1::TokenizeRequest& request,
@@ -85,11 +96,14 @@ class InferenceService final : public RawInferenceService {
   static absl::StatusOr<v1::GetModelResponse> AnswerGetModel(const v1::GetModelRequest& request,
                                                              const Serving& serving);
 
+  const KeyStore& keys_;
   const RequestLimits limits_;
   const size_t max_unread_tokens_;
   const std::string process_tag_;  // keeps request ids of different runs apart in logs
   std::atomic<uint64_t> num_requests_{0};
   std::atomic<bool> is_draining_{false};
+  RateLimiter rates_;
+  ActiveRequests active_;
   std::unique_ptr<const Serving> serving_owner_;
   std::atomic<const Serving*> serving_{nullptr};
   WriterThread writer_;

@@ -9,16 +9,35 @@ namespace {
 
 constexpr char kErrorInfoUrl[] = "type.googleapis.com/google.rpc.ErrorInfo";
 constexpr char kBadRequestUrl[] = "type.googleapis.com/google.rpc.BadRequest";
+constexpr char kQuotaFailureUrl[] = "type.googleapis.com/google.rpc.QuotaFailure";
+constexpr char kResourceInfoUrl[] = "type.googleapis.com/google.rpc.ResourceInfo";
+constexpr char kRequestInfoUrl[] = "type.googleapis.com/google.rpc.RequestInfo";
+constexpr char kRetryInfoUrl[] = "type.googleapis.com/google.rpc.RetryInfo";
+// By convention ErrorInfo comes first.
+constexpr const char* kDetailUrls[] = {kErrorInfoUrl,    kBadRequestUrl,  kQuotaFailureUrl,
+                                       kResourceInfoUrl, kRequestInfoUrl, kRetryInfoUrl};
 constexpr char kDomain[] = "bitdial";
 constexpr size_t kMaxMessageBytes = 1024;
 // What a client is told to wait before it tries again: about one short request.
-constexpr int64_t kRetryDelaySeconds = 1;
+constexpr std::chrono::seconds kRetryDelay(1);
 
 google::rpc::ErrorInfo MakeErrorInfo(const std::string& reason) {
   google::rpc::ErrorInfo info;
   info.set_reason(reason);
   info.set_domain(kDomain);
   return info;
+}
+
+absl::Status With(absl::Status status, const char* url, const google::protobuf::Message& detail) {
+  if (!status.ok()) status.SetPayload(url, absl::Cord(detail.SerializeAsString()));
+  return status;
+}
+
+google::rpc::RetryInfo MakeRetryInfo(std::chrono::milliseconds delay) {
+  google::rpc::RetryInfo retry;
+  retry.mutable_retry_delay()->set_seconds(delay.count() / 1000);
+  retry.mutable_retry_delay()->set_nanos(static_cast<int32_t>(delay.count() % 1000) * 1'000'000);
+  return retry;
 }
 
 bool MayRetry(absl::StatusCode code) {
@@ -32,6 +51,30 @@ absl::Status WithReason(absl::Status status, const std::string& reason) {
     status.SetPayload(kErrorInfoUrl, absl::Cord(MakeErrorInfo(reason).SerializeAsString()));
   }
   return status;
+}
+
+absl::Status WithRequestId(absl::Status status, const std::string& request_id) {
+  google::rpc::RequestInfo info;
+  info.set_request_id(request_id);
+  return With(std::move(status), kRequestInfoUrl, info);
+}
+
+absl::Status WithResource(absl::Status status, const std::string& type, const std::string& name) {
+  google::rpc::ResourceInfo info;
+  info.set_resource_type(type);
+  info.set_resource_name(name);
+  return With(std::move(status), kResourceInfoUrl, info);
+}
+
+absl::Status WithQuota(absl::Status status, const std::string& subject,
+                       const std::string& description, std::chrono::milliseconds retry) {
+  google::rpc::QuotaFailure failure;
+  auto* violation = failure.add_violations();
+  violation->set_subject(subject);
+  violation->set_description(description);
+  status = With(std::move(status), kQuotaFailureUrl, failure);
+  if (retry.count() == 0) return status;
+  return With(std::move(status), kRetryInfoUrl, MakeRetryInfo(retry));
 }
 
 void FieldViolations::Add(std::string field, std::string description) {
@@ -63,18 +106,15 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
   google::rpc::Status details;
   details.set_code(static_cast<int>(status.code()));
   details.set_message(message);
-  const absl::Status explained = WithReason(status, absl::StatusCodeToString(status.code()));
-  for (const char* url : {kErrorInfoUrl, kBadRequestUrl}) {  // by convention ErrorInfo comes first
+  absl::Status explained = WithReason(status, absl::StatusCodeToString(status.code()));
+  if (MayRetry(status.code()) && !explained.GetPayload(kRetryInfoUrl).has_value())
+    explained = With(std::move(explained), kRetryInfoUrl, MakeRetryInfo(kRetryDelay));
+  for (const char* url : kDetailUrls) {
     if (auto payload = explained.GetPayload(url)) {
       auto* any = details.add_details();
       any->set_type_url(url);
       any->set_value(std::string(*payload));
     }
-  }
-  if (MayRetry(status.code())) {
-    google::rpc::RetryInfo retry;
-    retry.mutable_retry_delay()->set_seconds(kRetryDelaySeconds);
-    details.add_details()->PackFrom(retry);
   }
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), message,
                       details.SerializeAsString());

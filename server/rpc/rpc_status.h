@@ -7,6 +7,7 @@
 
 #include <grpcpp/support/status.h>
 
+#include <chrono>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,9 +26,26 @@ inline constexpr char kReasonLoading[] = "LOADING";
 inline constexpr char kReasonDraining[] = "DRAINING";
 inline constexpr char kReasonQueueFull[] = "QUEUE_FULL";
 inline constexpr char kReasonSlowReader[] = "SLOW_READER";
+inline constexpr char kReasonBadApiKey[] = "BAD_API_KEY";
+inline constexpr char kReasonWrongScope[] = "WRONG_SCOPE";
+inline constexpr char kReasonDuplicateId[] = "DUPLICATE_REQUEST_ID";
+inline constexpr char kReasonRateLimit[] = "RATE_LIMIT";
+inline constexpr char kReasonConcurrencyLimit[] = "CONCURRENCY_LIMIT";
+inline constexpr char kReasonCancelCalled[] = "CANCEL_CALLED";
 
 // The same status carrying ErrorInfo{reason}; a reason it already has stays.
 absl::Status WithReason(absl::Status status, const std::string& reason);
+
+// The same status carrying RequestInfo{request_id}, so that a client can name the request to
+// whoever reads the log.
+absl::Status WithRequestId(absl::Status status, const std::string& request_id);
+// ... ResourceInfo{type, name}: what was not found.
+absl::Status WithResource(absl::Status status, const std::string& type, const std::string& name);
+// ... QuotaFailure{subject: whose, description: which limit} and, unless `retry` is zero, how long
+// to wait before another try in place of the second that every RESOURCE_EXHAUSTED says.
+absl::Status WithQuota(absl::Status status, const std::string& subject,
+                       const std::string& description,
+                       std::chrono::milliseconds retry = std::chrono::milliseconds(0));
 
 // Wrong values of one request, collected so that the client sees them together.
 class FieldViolations {

@@ -1,15 +1,19 @@
-// The gRPC server around the service: port, limits, health, reflection, shutdown.
+// The gRPC servers around the services: ports, TLS, limits, health, reflection, shutdown.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "kernels/core/status.h"
 #include "server/config/config.h"
+#include "server/rpc/admin_service.h"
 #include "server/rpc/inference_service.h"
+#include "server/security/security.h"
 
 namespace bitdial::server {
 
@@ -19,13 +23,17 @@ namespace bitdial::server {
 class RpcServer {
  public:
   // Errors  RESOURCE_EXHAUSTED the address cannot be had (says why); INVALID_ARGUMENT a bad
-  // address.
-  static absl::StatusOr<std::unique_ptr<RpcServer>> Start(const ServerConfig& config);
+  // address; those of Security::Open.
+  // drain: what AdminService's Drain does; empty: nothing.
+  static absl::StatusOr<std::unique_ptr<RpcServer>> Start(const ServerConfig& config,
+                                                          std::function<void()> drain = {});
   // Cancels what is left.
   ~RpcServer();
 
   int port() const { return port_; }
   std::string address() const { return address_; }  // ADDR:PORT with the real port
+  std::string security() const { return security_->Describe(); }
+  std::string admin_address() const { return admin_address_; }  // "": there is no admin service
 
   // Begins to answer for `model`, which outlives the server's shutdown; health turns SERVING.
   void Serve(const ServedModel& model);
@@ -36,14 +44,20 @@ class RpcServer {
   int64_t Drain(std::chrono::seconds timeout);
 
  private:
-  explicit RpcServer(const ServerConfig& config) : service_(config) {}
+  RpcServer(const ServerConfig& config, std::unique_ptr<Security> security,
+            std::function<void()> drain);
+  absl::Status StartAdmin(const ServerConfig& config);
   void SetHealth(bool is_serving);
 
+  const std::unique_ptr<Security> security_;
   InferenceService service_;
+  AdminService admin_service_;
   engine::Engine* engine_ = nullptr;
   std::string address_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
+  std::string admin_address_;
+  std::unique_ptr<grpc::Server> admin_server_;  // nullptr: none
 };
 
 }  // namespace bitdial::server

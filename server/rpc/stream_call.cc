@@ -46,18 +46,27 @@ bool IsEmpty(const v1::GenerateResponse& message) {
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamCall::Start(const Server& server, Method method,
                                                               std::string request_id,
+                                                              const Principal& principal,
                                                               ValidRequest request) {
-  std::shared_ptr<StreamCall> call(new StreamCall(server, method, std::move(request_id), request));
+  std::shared_ptr<StreamCall> call(
+      new StreamCall(server, method, std::move(request_id), principal.name, request));
   call->self_ = call;
+  if (const absl::Status status = call->Register(principal, request.request); !status.ok()) {
+    call->Refuse(status);
+    return call.get();
+  }
+  call->StartSendInitialMetadata();  // with the request's id: a client may cancel it while it waits
   call->Submit(std::move(request.request));
   return call.get();
 }
 
 StreamCall::StreamCall(const Server& server, Method method, std::string request_id,
-                       ValidRequest& request)
+                       std::string principal, ValidRequest& request)
     : server_(server),
       method_(method),
       request_id_(std::move(request_id)),
+      principal_(std::move(principal)),
+      client_request_id_(request.client_request_id),
       weight_bits_(request.request.weight_bits),
       seed_(request.request.sampling.seed),
       tokens_per_message_(TokensPerMessage(request.request.num_top_logprobs)),
@@ -65,21 +74,46 @@ StreamCall::StreamCall(const Server& server, Method method, std::string request_
       echo_(std::make_move_iterator(request.text.echo.begin()),
             std::make_move_iterator(request.text.echo.end())) {}
 
+absl::Status StreamCall::Register(const Principal& principal, const engine::Request& request) {
+  RequestFacts facts = {.request_id = request_id_,
+                        .client_request_id = client_request_id_,
+                        .principal = principal_,
+                        .method = method_,
+                        .num_prompt_tokens = static_cast<int32_t>(request.prompt_ids.size()),
+                        .weight_bits = weight_bits_};
+  const auto cancel = [weak = weak_from_this()](absl::Status reason) {
+    if (const std::shared_ptr<StreamCall> call = weak.lock())
+      call->StopComputing(std::move(reason));
+  };
+  BITDIAL_ASSIGN_OR_RETURN(active_, server_.active.Add(std::move(facts), principal, cancel));
+  return absl::OkStatus();
+}
+
+void StreamCall::Refuse(const absl::Status& status) {
+  LogRequest(spdlog::level::info, request_id_, "refused: {} key=\"{}\"",
+             absl::StatusCodeToString(status.code()), principal_);
+  active_.reset();
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    is_over_ = true;
+  }
+  Finish(ToGrpcStatus(WithRequestId(status, request_id_)));
+}
+
 void StreamCall::Submit(engine::Request request) {
   const absl::StatusOr<engine::RequestId> id =
       server_.engine.Submit(std::move(request), shared_from_this());
   if (!id.ok()) {
     absl::Status status = id.status();
-    if (status.code() == absl::StatusCode::kResourceExhausted)
-      status = WithReason(status, kReasonQueueFull);
+    if (status.code() == absl::StatusCode::kResourceExhausted) {
+      status = WithQuota(WithReason(status, kReasonQueueFull), "server",
+                         "max_queued_requests or max_queued_tokens");
+    }
     if (status.code() == absl::StatusCode::kUnavailable)
       status = WithReason(status, kReasonDraining);
     if (status.code() == absl::StatusCode::kInvalidArgument)
       status = WithReason(status, kReasonInvalidField);
-    LogRequest(spdlog::level::info, request_id_, "refused: {}",
-               absl::StatusCodeToString(status.code()));
-    is_over_ = true;
-    Finish(ToGrpcStatus(status));
+    Refuse(status);
     return;
   }
   bool is_stopped = false;
@@ -104,6 +138,7 @@ void StreamCall::OnToken(engine::TokenEvent event) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (is_stopped_) return;
+    if (active_ != nullptr) active_->CountToken();
     if (tokens_.size() < server_.max_unread_tokens) {
       tokens_.push_back(std::move(event));
       PostPump();
@@ -230,21 +265,27 @@ v1::GenerateResponse StreamCall::MakeMessage(const Work& work) {
 
 void StreamCall::End(const engine::FinishEvent& end, v1::GenerateResponse message) {
   const absl::Status status = EndStatus(end);
-  LogRequest(spdlog::level::info, request_id_,
-             "ended: status={} reason=\"{}\" bits={} prompt_tokens={} tokens={} computed={} "
-             "queue_s={:.4f} prefill_s={:.4f} "
-             "decode_s={:.4f}",
-             absl::StatusCodeToString(status.code()),
-             stream_.stop_matched() ? "stop string" : Name(end.reason), weight_bits_,
-             end.num_prompt_tokens, stream_.num_tokens(), end.num_generated_tokens, end.queue_s,
-             end.prefill_s, end.decode_s);
+  LogRequest(
+      spdlog::level::info, request_id_,
+      "ended: status={} key=\"{}\" reason=\"{}\" bits={} prompt_tokens={} tokens={} computed={} "
+      "queue_s={:.4f} prefill_s={:.4f} "
+      "decode_s={:.4f}{}",
+      absl::StatusCodeToString(status.code()), principal_,
+      stream_.stop_matched() ? "stop string" : Name(end.reason), weight_bits_,
+      end.num_prompt_tokens, stream_.num_tokens(), end.num_generated_tokens, end.queue_s,
+      end.prefill_s, end.decode_s,
+      // Last, because the client chose it: nothing comes after it that it could pretend to be.
+      client_request_id_.empty() ? ""
+                                 : fmt::format(" client_request_id=\"{}\"", client_request_id_));
   if (status.ok()) *message.mutable_finish() = MakeFinish(end);
+  active_.reset();
+  const grpc::Status wire_status = ToGrpcStatus(WithRequestId(status, request_id_));
   if (!status.ok() && IsEmpty(message)) {
-    Finish(ToGrpcStatus(status));
+    Finish(wire_status);
     return;
   }
   HandOver(std::move(message));  // what was made before an error is the client's
-  StartWriteAndFinish(&buffer_, grpc::WriteOptions(), ToGrpcStatus(status));
+  StartWriteAndFinish(&buffer_, grpc::WriteOptions(), wire_status);
 }
 
 void StreamCall::HandOver(v1::GenerateResponse message) {

@@ -17,13 +17,12 @@
 
 #include "bitdial/v1/inference.pb.h"
 #include "engine/engine.h"
+#include "server/rpc/active_requests.h"
 #include "server/rpc/token_stream.h"
 #include "server/rpc/validator.h"
 #include "server/rpc/writer_thread.h"
 
 namespace bitdial::server {
-
-enum class Method { kGenerate, kChat };
 
 // Slow clients: events wait in the queue while a message is being written. When max_unread_tokens
 // wait, the request is cancelled and the call ends with RESOURCE_EXHAUSTED; the engine is never
@@ -38,12 +37,14 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     engine::Engine& engine;
     const Tokenizer& tokenizer;
     WriterThread& writer;
+    ActiveRequests& active;
     size_t max_unread_tokens;
   };
 
   // Submits the request; a refusal ends the call with its status. gRPC owns the reactor returned.
   static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(const Server& server, Method method,
                                                            std::string request_id,
+                                                           const Principal& principal,
                                                            ValidRequest request);
 
   void OnPromptLogprobs(std::vector<engine::PromptLogprob> logprobs) override;
@@ -63,8 +64,12 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     std::optional<engine::FinishEvent> end;  // with the last events
   };
 
-  StreamCall(const Server& server, Method method, std::string request_id, ValidRequest& request);
+  StreamCall(const Server& server, Method method, std::string request_id, std::string principal,
+             ValidRequest& request);
+  // Takes a place among the active requests.
+  absl::Status Register(const Principal& principal, const engine::Request& request);
   void Submit(engine::Request request);
+  void Refuse(const absl::Status& status);
 
   // Makes and sends the next message if none is in flight and there is something to say.
   void Pump();
@@ -81,10 +86,14 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   const Server server_;
   const Method method_;
   const std::string request_id_;
+  const std::string principal_;
+  const std::string client_request_id_;
   const int weight_bits_;
   const uint64_t seed_;
   const size_t tokens_per_message_;
   std::shared_ptr<StreamCall> self_;  // until OnDone
+  // Until the last message is handed over: who has read that may use the request's name again.
+  std::unique_ptr<ActiveRequest> active_;
 
   // Held by whoever set is_busy_.
   TokenStream stream_;

@@ -13,6 +13,7 @@ namespace {
 // takes by default.
 constexpr size_t kEchoPieceBytes = 64 << 10;
 constexpr float kMaxLogitBias = 1000.0f;
+constexpr size_t kMaxRequestNameBytes = 128;  // of a name that the client chose
 
 std::string BitsList(const std::vector<int>& bits) {
   std::string list;
@@ -59,7 +60,6 @@ absl::Status CheckBuilt(const v1::RequestParams& params) {
   if (params.has_priority()) field = "params.priority";
   if (params.has_kv()) field = "params.kv";
   if (params.has_auto_bits()) field = "params.auto_bits";
-  if (params.has_request_id()) field = "params.request_id";
   if (params.has_prefix_cache()) field = "params.prefix_cache";
   if (field == nullptr) return absl::OkStatus();
   return WithReason(Unimplemented("{}: not built in this version; leave the field out", field),
@@ -178,6 +178,15 @@ void ReadOutput(const v1::OutputParams& wire, const RequestContext& context, Val
   }
 }
 
+void CheckRequestName(const std::string& name, const char* field, FieldViolations& violations) {
+  const bool is_printable =
+      std::all_of(name.begin(), name.end(), [](char c) { return c >= ' ' && c <= '~'; });
+  if (name.empty() || name.size() > kMaxRequestNameBytes || !is_printable) {
+    violations.Add(field, fmt::format("{} bytes; expected 1 to {} printable ASCII characters",
+                                      name.size(), kMaxRequestNameBytes));
+  }
+}
+
 absl::StatusOr<ValidRequest> ReadParams(const v1::RequestParams& params,
                                         const RequestContext& context, uint64_t seed,
                                         FieldViolations& violations) {
@@ -196,6 +205,10 @@ absl::StatusOr<ValidRequest> ReadParams(const v1::RequestParams& params,
   valid.request.sampling = ReadSampling(params.sampling(), context, seed, violations);
   ReadStopping(params.stopping(), context, valid, violations);
   ReadOutput(params.output(), context, valid, violations);
+  if (params.has_request_id()) {
+    CheckRequestName(params.request_id(), "params.request_id", violations);
+    valid.client_request_id = params.request_id();
+  }
   return valid;
 }
 
@@ -311,9 +324,10 @@ void ReadMessages(const v1::ChatRequest& wire, const RequestContext& context,
 absl::Status CheckModelName(bool has_model, const std::string& model,
                             const RequestContext& context) {
   if (!has_model || model == context.model_name) return absl::OkStatus();
-  return WithReason(NotFound("model \"{}\" is not served here; this server has \"{}\"",
-                             TruncateUtf8(model, 100), context.model_name),
-                    kReasonUnknownModel);
+  const std::string asked = TruncateUtf8(model, 100);
+  const absl::Status status = NotFound("model \"{}\" is not served here; this server has \"{}\"",
+                                       asked, context.model_name);
+  return WithResource(WithReason(status, kReasonUnknownModel), "model", asked);
 }
 
 absl::StatusOr<ValidRequest> ValidateGenerate(const v1::GenerateRequest& request,
@@ -354,6 +368,12 @@ absl::StatusOr<ValidRequest> ValidateChat(const v1::ChatRequest& request,
   }
   BITDIAL_RETURN_IF_ERROR(violations.ToStatus());
   return valid;
+}
+
+absl::Status ValidateCancel(const std::string& request_id) {
+  FieldViolations violations;
+  CheckRequestName(request_id, "request_id", violations);
+  return violations.ToStatus();
 }
 
 absl::Status ValidateDetokenize(const v1::DetokenizeRequest& request,

@@ -43,6 +43,7 @@ struct TextOptions {
 struct ValidRequest {
   engine::Request request;  // deadline is left to the caller
   TextOptions text;
+  std::string client_request_id;  // the client's name for it; empty: none
 };
 
 // seed: used when the request has none.
@@ -58,6 +59,8 @@ absl::StatusOr<ValidRequest> ValidateChat(const v1::ChatRequest& request,
 // Errors  NOT_FOUND. `model` is the request's optional field: absent means the only one.
 absl::Status CheckModelName(bool has_model, const std::string& model,
                             const RequestContext& context);
+// The request_id of a Cancel: the same form as that of a request.
+absl::Status ValidateCancel(const std::string& request_id);
 absl::Status ValidateDetokenize(const v1::DetokenizeRequest& request,
                                 const RequestContext& context);
 

@@ -313,7 +313,7 @@ class StandardServices(unittest.TestCase):
         self.assertLessEqual({SERVICE, "grpc.health.v1.Health"}, set(database.get_services()))
         pool = descriptor_pool.DescriptorPool(database)
         methods = {method.name for method in pool.FindServiceByName(SERVICE).methods}
-        self.assertEqual(methods, {"Generate", "Chat", "Tokenize", "Detokenize", "ListModels", "GetModel"})
+        self.assertEqual(methods, {"Generate", "Chat", "Cancel", "Tokenize", "Detokenize", "ListModels", "GetModel"})
         self.assertIn("weight_bits", pool.FindMessageTypeByName("bitdial.v1.RequestParams").fields_by_name)
 
     def test_models(self):

@@ -18,7 +18,7 @@ import served
 from served import SOURCE, Server, run
 
 BUILD, CMAKE, CPACK = "", "", ""
-DOCS = ["api.md", "bench_serve.md", "cli.md", "configuration.md", "container.md", "glossary.md"]
+DOCS = ["api.md", "bench_serve.md", "cli.md", "configuration.md", "container.md", "glossary.md", "security.md"]
 # No variable of the build or the tests reaches what is installed.
 BARE = {"PATH": "/usr/bin:/bin"}
 
@@ -44,7 +44,7 @@ class Tree:
         return self.root / "bin/bitdial"
 
     def test_holds_these_files_and_no_others(self):
-        expected = ["bin/bitdial", "share/bitdial/proto/bitdial/v1/inference.proto"]
+        expected = ["bin/bitdial", "share/bitdial/proto/bitdial/v1/admin.proto", "share/bitdial/proto/bitdial/v1/inference.proto"]
         expected += [f"share/bitdial/configs/{path.name}" for path in (SOURCE / "configs").iterdir()]
         expected += [f"share/bitdial/docs/{name}" for name in DOCS]
         expected += [f"share/doc/bitdial/{name}" for name in ["CHANGELOG.md", "LICENSE", "copyright"]]

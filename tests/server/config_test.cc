@@ -69,7 +69,19 @@ TEST_F(ConfigTest, WrongFilesAreRefusedByKey) {
       {R"({"listen": 50051})", "listen"},
       {R"({"listen": "nowhere"})", "ADDR:PORT"},
       {R"({"listen": "nowhere"})", "config_test.json: listen"},
-      {R"({"listen": "0.0.0.0:1"})", "--allow-insecure-remote"}};
+      {R"({"listen": "0.0.0.0:1"})", "--allow-insecure-remote"},
+      {R"({"listen": "0.0.0.0:1", "keys_file": "k"})", "there is no TLS"},
+      {R"({"listen": "0.0.0.0:1", "tls_cert": "c", "tls_key": "k"})", "there is no authentication"},
+      {R"({"tls_cert": "c"})", "tls_cert c needs its key"},
+      {R"({"tls_key": "k"})", "no effect without tls_cert"},
+      {R"({"tls_client_ca": "a"})", "no effect without tls_cert"},
+      {R"({"reflection": "maybe"})", "auto, on, off"},
+      {R"({"admin_listen": "unix:here"})", "an absolute path"},
+      {R"({"admin_listen": "unix:/a\u0000b"})", "an absolute path"},
+      {R"({"admin_listen": "0.0.0.0:1"})", "admin_listen"},
+      {R"({"admin_listen": "127.0.0.1:50051"})", "is the address of listen"},
+      {R"({"max_active_requests": 319})", "max_running_requests + max_queued_requests, 320"},
+      {R"({"max_connection_age_grace_s": 1})", "no effect without max_connection_age_s"}};
   for (const auto& [text, message] : cases) {
     const absl::Status status = Load(text).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << text;
@@ -81,6 +93,18 @@ TEST_F(ConfigTest, WrongFilesAreRefusedByKey) {
   ConfigSources missing;
   missing.file = "/nowhere/at/all.json";
   EXPECT_EQ(LoadConfig(missing).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(ConfigTest, AnAddressBeyondThisMachineNeedsTlsAndToKnowWhoAsks) {
+  const std::string tls = R"("tls_cert": "c", "tls_key": "k")";
+  const auto is_taken = [&](const std::string& keys) { return Load("{" + keys + "}").ok(); };
+  const std::string listen = R"("listen": "[::]:1", )", admin = R"("admin_listen": "[::]:1", )";
+  EXPECT_TRUE(is_taken(listen + tls + R"(, "keys_file": "k")"));
+  EXPECT_TRUE(is_taken(listen + tls + R"(, "tls_client_ca": "a")"));
+  EXPECT_TRUE(is_taken(listen + R"("allow_insecure_remote": true)"));
+  EXPECT_TRUE(is_taken(admin + tls + R"(, "keys_file": "k")"));
+  EXPECT_FALSE(is_taken(admin + tls + R"(, "tls_client_ca": "a")"));  // a certificate has no scopes
+  EXPECT_TRUE(is_taken(R"("admin_listen": "unix:/run/x")"));
 }
 
 TEST_F(ConfigTest, WrongTextNamesItsSource) {

@@ -135,6 +135,19 @@ def make_server_config():
         write("server_config_fuzz", name, word)
 
 
+def make_key_file():
+    line = {"name": "alice", "id": "00" * 8, "salt": "11" * 16, "sha256": "22" * 32, "scopes": ["inference", "models"]}
+    limits = {"max_concurrent_requests": 4, "max_requests_per_minute": 60}
+    write("key_file_fuzz", "one", compact(line))
+    write("key_file_fuzz", "two", compact(line) + "\r\n\n" + compact({**line, **limits, "name": "bob", "id": "ff" * 8,
+                                                                    "scopes": ["admin"]}) + "\n")
+    write("key_file_fuzz", "twice", compact(line) + "\n" + compact(line))
+    write("key_file_fuzz", "limits", compact({**line, "max_concurrent_requests": -1, "max_requests_per_minute": 1e300}))
+    write("key_file_fuzz", "name", compact({**line, "name": "a\nb\u0000"}))
+    write("key_file_fuzz", "deep", "[" * 5000)
+    write("key_file_fuzz", "key", "bd_0123456789abcdef_" + "A" * 43)
+
+
 def make_generation_config():
     write("generation_config_fuzz", "all", compact({"temperature": 0.6, "top_k": 50, "top_p": 0.9, "min_p": 0.1,
                                                     "repetition_penalty": 1.1, "eos_token_id": [1, 2]}))
@@ -158,5 +171,6 @@ if __name__ == "__main__":
     make_chat_template()
     make_detokenizer()
     make_server_config()
+    make_key_file()
     make_generation_config()
     make_load_trace()
