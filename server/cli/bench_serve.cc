@@ -12,13 +12,13 @@
 #include "quant/container/file_errors.h"
 #include "server/cli/bench_command.h"
 #include "server/cli/command.h"
+#include "server/cli/connection.h"
 #include "server/cli/json_text.h"
 #include "server/cli/load/driver.h"
 #include "server/cli/load/load_plot.h"
 #include "server/cli/load/report.h"
 #include "server/cli/load/trace.h"
 #include "server/cli/progress.h"
-#include "server/cli/server_flag.h"
 #include "server/cli/signals.h"
 #include "server/rpc/byte_buffer.h"
 
@@ -26,7 +26,7 @@ namespace bitdial::server {
 namespace {
 
 struct ServeBenchFlags {
-  DriverOptions driver{.server = "127.0.0.1:50051"};
+  DriverOptions driver;
   WorkloadOptions load;
   std::string arrivals = "poisson";
   std::string prompt_tokens = "32", output_tokens = "64", bits;
@@ -131,10 +131,11 @@ absl::Status CheckAgainst(const v1::GetModelResponse& model, const Workload& wor
   return absl::OkStatus();
 }
 
-std::string Describe(const ServeBenchFlags& flags, const v1::GetModelResponse& model) {
+std::string Describe(const ServeBenchFlags& flags, const std::string& address,
+                     const v1::GetModelResponse& model) {
   const WorkloadOptions& load = flags.load;
-  const std::string where = fmt::format("{} at {} ({}, {})", model.name(), flags.driver.server,
-                                        model.backend(), model.numerics());
+  const std::string where =
+      fmt::format("{} at {} ({}, {})", model.name(), address, model.backend(), model.numerics());
   if (!flags.trace.empty()) return fmt::format("{}: trace {}", where, flags.trace);
   const std::string pace = load.arrivals == ArrivalKind::kClosed
                                ? fmt::format("closed, {} clients", load.concurrency)
@@ -165,8 +166,8 @@ nlohmann::ordered_json LoadJson(const ServeBenchFlags& flags) {
   return json;
 }
 
-nlohmann::ordered_json ServerJson(const ServeBenchFlags& flags, const v1::GetModelResponse& model) {
-  return {{"address", flags.driver.server},
+nlohmann::ordered_json ServerJson(const std::string& address, const v1::GetModelResponse& model) {
+  return {{"address", address},
           {"model", model.name()},
           {"backend", model.backend()},
           {"numerics", model.numerics()},
@@ -225,7 +226,6 @@ LoadResult RunLoad(LoadDriver& driver, const Workload& workload, int64_t vocab_s
 }
 
 absl::Status BenchServe(ServeBenchFlags& flags, std::atomic<int>& signalled) {
-  BITDIAL_RETURN_IF_ERROR(ChooseServer(flags.Has("--server"), flags.driver.server));
   BITDIAL_ASSIGN_OR_RETURN(const Workload workload, MakeWorkload(flags));
   ResultFile plot, timeline;
   BITDIAL_RETURN_IF_ERROR(plot.Open(flags.plot));
@@ -247,9 +247,10 @@ absl::Status BenchServe(ServeBenchFlags& flags, std::atomic<int>& signalled) {
   BITDIAL_RETURN_IF_ERROR(CheckAgainst(model, workload));
   const LoadResult result = RunLoad(driver, workload, model.vocab_size(), flags.is_json);
   const Summary summary = Summarize(result, slo);
-  const std::string what = Describe(flags, model);
+  const std::string what = Describe(flags, driver.address(), model);
   if (flags.is_json) {
-    nlohmann::ordered_json json = {{"server", ServerJson(flags, model)}, {"load", LoadJson(flags)}};
+    nlohmann::ordered_json json = {{"server", ServerJson(driver.address(), model)},
+                                   {"load", LoadJson(flags)}};
     json.update(ToJson(summary, slo));
     std::cout << JsonText(json, 2) << std::endl;
   } else {
@@ -303,8 +304,7 @@ void AddLoadFlags(CLI::App& command, ServeBenchFlags& flags) {
 }
 
 void AddRunFlags(CLI::App& command, ServeBenchFlags& flags) {
-  command.add_option("--server", flags.driver.server, "ADDR:PORT of the server [BITDIAL_SERVER]")
-      ->capture_default_str();
+  AddConnectionFlags(command, flags.driver.connection);
   command
       .add_option("--connections", flags.driver.connections,
                   "Connections to spread streams over; a server takes max_concurrent_streams on "

@@ -215,6 +215,20 @@ class ServerGoes(unittest.TestCase):
         self.assertIn(f"cannot reach a server at {address}", done.stderr)
 
 
+class Keys(unittest.TestCase):
+    def test_a_key_is_shown_with_every_call(self):
+        folder = pathlib.Path(FOLDER.name)
+        made = json.loads(run(BITDIAL, "keys", "new", "load", "--json", check=True).stdout)
+        (folder / "keys.jsonl").write_text(made["line"] + "\n")
+        (folder / "key").write_text(made["key"] + "\n")
+        server = start("--keys-file", str(folder / "keys.jsonl"))
+        flags = ("--arrivals", "closed", "--requests", 3, "--output-tokens", 4)
+        self.assertEqual(bench(server, *flags).returncode, 2)
+        done = bench(server, *flags, "--api-key-file", folder / "key")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(server.stop(), 0)
+
+
 class Shape(unittest.TestCase):
     def test_writes_a_model_that_can_be_served(self):
         path = f"{FOLDER.name}/shape"

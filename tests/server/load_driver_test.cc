@@ -31,7 +31,8 @@ class LoadDriverTest : public ::testing::Test {
     return Run(Workload::Make(options).value(), std::move(driver_options));
   }
   LoadResult Run(const Workload& workload, DriverOptions driver_options = {}) {
-    driver_options.server = server_->address();
+    driver_options.connection.server = server_->address();
+    driver_options.connection.has_server = true;
     driver_options.connections = 2;
     LoadDriver driver(driver_options);
     const int64_t vocab_size = driver.Connect().value().vocab_size();
@@ -185,7 +186,10 @@ TEST_F(LoadDriverTest, AServerThatGoesAwayFailsTheRest) {
 }
 
 TEST_F(LoadDriverTest, NobodyThere) {
-  LoadDriver driver({.server = "127.0.0.1:1"});
+  DriverOptions options;
+  options.connection.server = "127.0.0.1:1";
+  options.connection.has_server = true;
+  LoadDriver driver(options);
   EXPECT_EQ(driver.Connect().status().code(), absl::StatusCode::kUnavailable);
 }
 

@@ -10,12 +10,20 @@ constexpr std::chrono::seconds kConnectTimeout(10);
 constexpr double kProgressIntervalSeconds = 0.1;
 constexpr double kForever = std::numeric_limits<double>::infinity();
 
-// A connection of its own: channels of equal arguments share one by default.
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& server) {
+// For connections of their own: channels of equal arguments share one by default.
+grpc::ChannelArguments MakeArguments() {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);  // a retry would hide a refusal
-  return grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
+  return arguments;
+}
+
+// A wrong key is a wrong value given to the server.
+absl::StatusCode CodeOf(const grpc::Status& status) {
+  const bool is_usage = status.error_code() == grpc::StatusCode::UNAUTHENTICATED ||
+                        status.error_code() == grpc::StatusCode::PERMISSION_DENIED;
+  return is_usage ? absl::StatusCode::kInvalidArgument
+                  : static_cast<absl::StatusCode>(status.error_code());
 }
 
 }  // namespace
@@ -23,8 +31,12 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& server) {
 absl::StatusOr<v1::GetModelResponse> LoadDriver::Connect() {
   v1::GetModelResponse model;
   for (int i = 0; i < options_.connections; ++i) {
-    stubs_.push_back(v1::InferenceService::NewStub(MakeChannel(options_.server)));
+    BITDIAL_ASSIGN_OR_RETURN(Connection connection,
+                             server::Connect(options_.connection, MakeArguments()));
+    connections_.push_back(std::move(connection));
+    stubs_.push_back(v1::InferenceService::NewStub(connections_.back().channel));
     grpc::ClientContext context;
+    connections_.back().Prepare(context);
     context.set_deadline(std::chrono::system_clock::now() + kConnectTimeout);
     const grpc::Status status = stubs_.back()->GetModel(&context, {}, &model);
     if (status.ok()) continue;
@@ -34,10 +46,9 @@ absl::StatusOr<v1::GetModelResponse> LoadDriver::Connect() {
         status.error_code() == grpc::StatusCode::UNAVAILABLE && status.error_details().empty();
     if (is_silent || is_absent) {
       return Unavailable("cannot reach a server at {}: {}; is `bitdial serve` running there?",
-                         options_.server, status.error_message());
+                         address(), status.error_message());
     }
-    return MakeStatus(static_cast<absl::StatusCode>(status.error_code()), "{}: {}", options_.server,
-                      status.error_message());
+    return MakeStatus(CodeOf(status), "{}: {}", address(), status.error_message());
   }
   return model;
 }
@@ -103,7 +114,7 @@ void LoadDriver::Send(const std::shared_ptr<LoadStream>& stream) {
     max_in_flight_ = std::max(max_in_flight_, static_cast<int64_t>(in_flight_.size()));
   }
   const size_t connection = static_cast<size_t>(stream->request().index) % stubs_.size();
-  stream->Start(*stubs_[connection], options_.deadline_ms);
+  stream->Start(connections_[connection], *stubs_[connection], options_.deadline_ms);
 }
 
 void LoadDriver::Drain() {

@@ -15,6 +15,7 @@
 
 #include "bitdial/v1/inference.grpc.pb.h"
 #include "kernels/core/status.h"
+#include "server/cli/connection.h"
 #include "server/cli/load/load_stream.h"
 #include "server/cli/load/outcome.h"
 
@@ -25,7 +26,7 @@ namespace bitdial::server {
 inline constexpr size_t kMaxInFlight = 16384;
 
 struct DriverOptions {
-  std::string server = {};                  // ADDR:PORT
+  ConnectionOptions connection = {};
   int connections = 8;                      // a server takes a limited number of streams on each
   std::optional<int64_t> deadline_ms = {};  // of each request
   double drain_timeout_s = 60;  // how long answers are waited for after the last request
@@ -45,8 +46,12 @@ class LoadDriver {
   explicit LoadDriver(DriverOptions options) : options_(std::move(options)) {}
 
   // Opens every connection and asks what is served.
-  // Errors  UNAVAILABLE no server there; else the server's own.
+  // Errors  UNAVAILABLE no server there; those of Connect (connection.h); else the server's own,
+  //         INVALID_ARGUMENT where it refuses the key.
   absl::StatusOr<v1::GetModelResponse> Connect();
+
+  // ADDR:PORT of the server, once it is asked.
+  const std::string& address() const { return options_.connection.server; }
 
   // After Connect, once. on_progress is called some ten times a second on the calling thread.
   LoadResult Run(const Workload& workload, int64_t vocab_size,
@@ -70,7 +75,8 @@ class LoadDriver {
   void Finished(const LoadStream* stream, Outcome outcome);
   double NowS() const;
 
-  const DriverOptions options_;
+  DriverOptions options_;
+  std::vector<Connection> connections_;
   std::vector<std::unique_ptr<v1::InferenceService::Stub>> stubs_;  // one a connection
   std::chrono::steady_clock::time_point start_;
   std::function<void(const LoadProgress&)> on_progress_;

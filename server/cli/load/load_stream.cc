@@ -46,7 +46,9 @@ LoadStream::LoadStream(const LoadRequest& request, const std::vector<int32_t>& p
   outcome_.request = request;
 }
 
-void LoadStream::Start(v1::InferenceService::Stub& stub, std::optional<int64_t> deadline_ms) {
+void LoadStream::Start(const Connection& connection, v1::InferenceService::Stub& stub,
+                       std::optional<int64_t> deadline_ms) {
+  connection.Prepare(context_);
   if (deadline_ms) {
     context_.set_deadline(std::chrono::system_clock::now() +
                           std::chrono::milliseconds(*deadline_ms));

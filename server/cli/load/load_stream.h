@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bitdial/v1/inference.grpc.pb.h"
+#include "server/cli/connection.h"
 #include "server/cli/load/outcome.h"
 
 namespace bitdial::server {
@@ -30,7 +31,8 @@ class LoadStream final : public grpc::ClientReadReactor<v1::GenerateResponse> {
   // For a closed load, before Start.
   void SetDue(double arrival_s) { outcome_.request.arrival_s = arrival_s; }
   // on_done may run before Start returns.
-  void Start(v1::InferenceService::Stub& stub, std::optional<int64_t> deadline_ms);
+  void Start(const Connection& connection, v1::InferenceService::Stub& stub,
+             std::optional<int64_t> deadline_ms);
   // After Start; any thread. The outcome is kUnfinished, unless the end was on its way.
   void Cancel();
 
