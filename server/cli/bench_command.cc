@@ -16,7 +16,7 @@ Spread MakeSpread(std::vector<double> samples) {
 }
 
 void AddBenchCommand(CLI::App& app, int& exit_code) {
-  CLI::App* bench = app.add_subcommand("bench", "Measure kernels and the engine on this machine");
+  CLI::App* bench = app.add_subcommand("bench", "Measure kernels, the engine and a running server");
   bench->require_subcommand(1);
   bench->footer(
       "Examples:\n"
@@ -24,9 +24,12 @@ void AddBenchCommand(CLI::App& app, int& exit_code) {
       "  bitdial bench engine models/SmolLM2-bitdial --prompt-tokens 128 --tokens 64 --requests 8 "
       "--bits 4\n"
       "  bitdial bench step --shape llama-1.1b --bits 2\n"
+      "  bitdial bench serve --arrivals poisson --rate 2 --duration 60 --bits 4:0.5,2:0.5\n"
       "Run alone: a build beside it changes every figure.");
   AddBenchLinearCommand(*bench, exit_code);
   AddBenchEngineCommand(*bench, exit_code);
+  AddBenchServeCommand(*bench, exit_code);
+  AddBenchShapeCommand(*bench, exit_code);
   AddBenchStepCommand(*bench, exit_code);
 }
 

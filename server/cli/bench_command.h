@@ -9,6 +9,8 @@ namespace bitdial::server {
 
 void AddBenchLinearCommand(CLI::App& bench, int& exit_code);
 void AddBenchEngineCommand(CLI::App& bench, int& exit_code);
+void AddBenchServeCommand(CLI::App& bench, int& exit_code);
+void AddBenchShapeCommand(CLI::App& bench, int& exit_code);
 void AddBenchStepCommand(CLI::App& bench, int& exit_code);
 
 // EngineOptions::kv_cache_bytes for a bench: the engine takes what its running requests can use.

@@ -84,12 +84,13 @@ void Connection::Prepare(grpc::ClientContext& context) const {
   if (!api_key.empty()) context.AddMetadata("authorization", "Bearer " + api_key);
 }
 
-absl::StatusOr<Connection> Connect(ConnectionOptions& options) {
+absl::StatusOr<Connection> Connect(ConnectionOptions& options,
+                                   const grpc::ChannelArguments& arguments) {
   BITDIAL_RETURN_IF_ERROR(ChooseServer(options));
   Connection connection;
   BITDIAL_ASSIGN_OR_RETURN(connection.api_key, ReadKey(options.api_key_file));
   BITDIAL_ASSIGN_OR_RETURN(const auto credentials, MakeCredentials(options));
-  connection.channel = grpc::CreateChannel(options.server, credentials);
+  connection.channel = grpc::CreateCustomChannel(options.server, credentials, arguments);
   return connection;
 }
 

@@ -36,6 +36,8 @@ struct Connection {
 // BITDIAL_API_KEY: never an argument, which every user of the machine can see. Sends nothing yet.
 // Errors  INVALID_ARGUMENT a wrong address, flags that do not go together; those of reading the
 // files.
-absl::StatusOr<Connection> Connect(ConnectionOptions& options);
+// arguments: of the channel.
+absl::StatusOr<Connection> Connect(ConnectionOptions& options,
+                                   const grpc::ChannelArguments& arguments = {});
 
 }  // namespace bitdial::server

@@ -18,7 +18,7 @@ import served
 from served import SOURCE, Server, run
 
 BUILD, CMAKE, CPACK = "", "", ""
-DOCS = ["api.md", "cli.md", "configuration.md", "container.md", "glossary.md", "security.md"]
+DOCS = ["api.md", "bench_serve.md", "cli.md", "configuration.md", "container.md", "glossary.md", "security.md"]
 # No variable of the build or the tests reaches what is installed.
 BARE = {"PATH": "/usr/bin:/bin"}
 

@@ -155,6 +155,16 @@ def make_generation_config():
     write("generation_config_fuzz", "list", "[1]")
 
 
+def make_load_trace():
+    header = "arrival_s,prompt_tokens,output_tokens"
+    write("load_trace_fuzz", "plain", f"{header}\n0,32,128\n0.25,500,20\n1e2,1,1048576\n")
+    write("load_trace_fuzz", "bits", f"{header},weight_bits\r\n0,32,128,4\r\n0,8,8,auto:2\r\n3.5,8,8,dense")
+    write("load_trace_fuzz", "unsorted", f"{header}\n2,1,1\n1,1,1\n")
+    write("load_trace_fuzz", "wrong", f"{header}\nnan,0,-1\n")
+    for name, word in {"mix": "4:0.7,2:0.3,dense:1e-3", "auto": "auto:2", "range": "16:1048576"}.items():
+        write("load_trace_fuzz", name, word)
+
+
 if __name__ == "__main__":
     make_tokenizer_gguf()
     make_tokenizer_config()
@@ -163,3 +173,4 @@ if __name__ == "__main__":
     make_server_config()
     make_key_file()
     make_generation_config()
+    make_load_trace()
