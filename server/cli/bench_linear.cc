@@ -33,7 +33,7 @@ struct LinearOptions {
   int num_threads = 0;
   int num_samples = 20;
   std::string role = "decode";
-  std::string numerics = "exact";
+  std::string numerics = "int8";
   bool is_mixed = false;
   bool is_json = false;
 };

@@ -13,7 +13,7 @@ struct EngineFlags {
   std::string bits;                    // "", "dense" or a number
   std::optional<int64_t> num_threads;  // absent: what BITDIAL_THREADS says, else every core
   std::string kv_format = "f16";
-  std::string numerics = "exact";
+  std::string numerics = "int8";
   int64_t max_context = 0;
 
   // Errors  the environment's fault (kExitBadConfig): BITDIAL_THREADS.

@@ -44,7 +44,7 @@ struct ServerConfig {
 
   int64_t threads = 0;
   std::string kv_format = "f16";
-  std::string numerics = "exact";
+  std::string numerics = "int8";
   int64_t kv_cache_bytes = 0;
   int64_t max_context = 0;
   int64_t max_running_requests = 64;

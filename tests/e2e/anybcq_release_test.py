@@ -15,7 +15,7 @@ MODEL = served.ANYBCQ_RELEASE
 GOLDEN = served.anybcq_golden()
 BITS = (2, 3, 4)
 # Margins of the golden are 0.004 and more: far above the rounding of f32 keys and values, not above that of f16.
-EXACT = ("--kv-format", "f32")
+EXACT = ("--kv-format", "f32", "--numerics", "exact")
 
 
 def run_json(*arguments):
