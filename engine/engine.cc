@@ -13,6 +13,8 @@
 namespace bitdial::engine {
 namespace {
 
+constexpr std::chrono::milliseconds kPausedPoll(2);
+
 // Members are in the order of their lifetimes; the thread comes last and goes first.
 class EngineThread final : public Engine {
  public:
@@ -76,7 +78,11 @@ class EngineThread final : public Engine {
 void EngineThread::Run() {
   while (Receive()) {
     if (options_.before_step) options_.before_step();
-    if (!loop_->Plan()) continue;
+    if (!loop_->Plan()) {
+      // All that run are paused: their sinks are asked again soon.
+      if (loop_->has_work()) std::this_thread::sleep_for(kPausedPoll);
+      continue;
+    }
     PublishStats();  // who still waits is known now, and a step may take long
     loop_->Compute();
   }

@@ -116,6 +116,9 @@ class EventSink {
   virtual void OnPromptLogprobs(std::vector<PromptLogprob> logprobs) { (void)logprobs; }  // ascending, maybe in parts
   virtual void OnToken(TokenEvent event) = 0;
   virtual void OnFinish(FinishEvent event) = 0;  // exactly once for each choice, its last event
+  // Asked before every step. While false the request keeps its place and its K/V and makes no token: whoever reads the
+  // answer is slower than the engine. Ending that in time is the sink's to do, by Cancel.
+  virtual bool IsReady() { return true; }
 };
 
 }  // namespace bitdial::engine

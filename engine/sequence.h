@@ -41,6 +41,7 @@ struct Sequence {
   int32_t num_listed_blocks = 0;     // the first so many are in the prefix cache, or need not be
   int32_t num_cached_tokens = 0;     // that the first admission found there
   int32_t num_preemptions = 0;
+  bool is_paused = false;            // its sink is not ready: nothing of it is computed
   std::unordered_map<int32_t, SeenToken>
       seen;  // of every id in tokens; empty when no penalty is asked for
 

@@ -25,6 +25,7 @@ bool StepLoop::Step() {
 bool StepLoop::Plan() {
   const Clock::time_point now = options_.now();
   EndExpired(now);
+  AskSinks();
   scheduler_.Schedule(now, plan_);
   BeginStep(now);
   return !plan_.chunks.empty();
@@ -140,6 +141,10 @@ void StepLoop::EndExpired(Clock::time_point now) {
             fmt::format("the deadline passed after {} of at most {} tokens",
                         sequence->num_generated_tokens(), sequence->request.max_tokens)));
   }
+}
+
+void StepLoop::AskSinks() {
+  for (Sequence* sequence : scheduler_.running()) sequence->is_paused = !sequence->sink->IsReady();
 }
 
 void StepLoop::BeginStep(Clock::time_point now) {

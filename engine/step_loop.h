@@ -83,6 +83,7 @@ class StepLoop {
   };
 
   void EndExpired(Clock::time_point now);
+  void AskSinks();
   void BeginStep(Clock::time_point now);
   void AddOtherChoices(const Sequence& first);
   void End(RequestId id, FinishReason reason, const absl::Status& status);

@@ -12,7 +12,9 @@ constexpr int kMaxLookedAt = 64;
 
 double Seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
-int32_t NumToCompute(const Sequence& sequence) { return sequence.num_tokens() - sequence.num_computed_tokens; }
+int32_t NumToCompute(const Sequence& sequence) {
+  return sequence.is_paused ? 0 : sequence.num_tokens() - sequence.num_computed_tokens;
+}
 
 // The lesser of two targets, where 0 is none.
 double LesserTarget(double a, double b) { return a == 0 || (b != 0 && b < a) ? b : a; }
@@ -141,6 +143,7 @@ void Scheduler::Preempt(Sequence* victim) {
   running_.pop_back();
   kv_.Free(victim->blocks);
   victim->num_computed_tokens = 0;
+  victim->is_paused = false;
   ++victim->num_preemptions;
   ++counters_.num_preemptions;
   waiting_.insert(victim);

@@ -18,13 +18,15 @@ namespace bitdial::engine {
 //   2  What is left of the budget goes to running sequences with more to compute (prompts, and what preemption took),
 //      in order, cut at absolute multiples of prompt_chunk.
 //   3  Then waiting ones are admitted in order; the first one that finds no room keeps the others back.
+// A paused sequence keeps its place and its blocks and gets nothing.
+//
 // With KvAdmission::kReserve a sequence is admitted when its worst case fits the KV cache, so none is ever preempted.
 // With kOptimistic it is admitted when what it has now fits; when the cache is full, the last in the order gives its
 // blocks back, waits again and recomputes them (a token's role follows from its index, so its answer is the same).
 //
 // Owner       StepLoop.   Thread  engine thread only.
 // Invariant   a plan's tokens never exceed max_step_tokens; a running sequence with one token to compute is in every
-//             plan; the first running sequence always advances and is never preempted.
+//             plan; the first running sequence always advances and is never preempted; both but for paused ones.
 // Does not    touch tensors, devices or clocks, and does not own sequences.
 class Scheduler {
  public:

@@ -264,7 +264,9 @@ class Simulation {
   void CheckPlan(const Sequence* first_before, const std::vector<Sequence*>& single_before) {
     ASSERT_LE(plan_.num_tokens, limits_.max_step_tokens);
     ASSERT_LE(static_cast<int>(scheduler_.running().size()), limits_.max_running);
-    ASSERT_EQ(plan_.chunks.empty(), alive_.empty()) << "work and no plan";
+    const bool some_paused = std::any_of(scheduler_.running().begin(), scheduler_.running().end(),
+                                         [](const Sequence* s) { return s->is_paused; });
+    if (!some_paused) ASSERT_EQ(plan_.chunks.empty(), alive_.empty()) << "work and no plan";
     ASSERT_EQ(scheduler_.running().size() + scheduler_.waiting().size(), alive_.size());
     ASSERT_TRUE(std::is_sorted(scheduler_.running().begin(), scheduler_.running().end(), &Sequence::Before));
     if (limits_.kv_admission == KvAdmission::kReserve) ASSERT_EQ(scheduler_.counters().num_preemptions, 0);
@@ -274,6 +276,7 @@ class Simulation {
     for (const PlannedChunk& chunk : plan_.chunks) {
       const Sequence& sequence = *chunk.sequence;
       ASSERT_TRUE(planned.insert(chunk.sequence).second);
+      ASSERT_FALSE(sequence.is_paused);
       ASSERT_GT(chunk.num_tokens, 0);
       ASSERT_EQ(chunk.begin, sequence.num_computed_tokens);
       ASSERT_LE(chunk.end(), sequence.num_tokens());
@@ -312,10 +315,13 @@ class Simulation {
 
   void StepOnce() {
     const std::vector<Sequence*>& running = scheduler_.running();
-    const Sequence* const first = running.empty() ? nullptr : running.front();
+    for (Sequence* sequence : running) sequence->is_paused = has_slow_readers_ && Draw(0, 4) == 0;
+    const Sequence* const first = running.empty() || running.front()->is_paused ? nullptr : running.front();
     std::vector<Sequence*> single;
     std::copy_if(running.begin(), running.end(), std::back_inserter(single),
-                 [](const Sequence* s) { return s->num_tokens() - s->num_computed_tokens == 1; });
+                 [](const Sequence* s) {
+                   return !s->is_paused && s->num_tokens() - s->num_computed_tokens == 1;
+                 });
     scheduler_.Schedule(now_, plan_);
     CheckPlan(first, single);
     if (::testing::Test::HasFatalFailure()) return;
@@ -337,6 +343,7 @@ class Simulation {
   Scheduler::Limits limits_ = MakeLimits();
   kvcache::KvManager kv_{Draw(1, 30), Draw(1, 16)};
   Scheduler scheduler_{limits_, kv_, kBits};
+  bool has_slow_readers_ = Draw(0, 3) == 0;
   int num_requests_ = Draw(1, 30);
   int num_made_ = 0, num_begun_ = 0, num_ended_ = 0;
   Clock::time_point now_{};

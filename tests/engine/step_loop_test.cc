@@ -255,6 +255,30 @@ TEST_F(StepLoopTest, ChoicesShareThePromptAndDrawForThemselves) {
   }
 }
 
+// A sink that is not ready holds nobody up, and what it gets later is what it would have got.
+TEST_F(StepLoopTest, AReaderThatIsNotReadyIsPaused) {
+  class SlowSink : public RecordingSink {
+   public:
+    bool IsReady() override { return is_ready; }
+    bool is_ready = true;
+  };
+  auto loop = Make(Options(64));
+  const Request request = MakeRequest({1, 2, 3}, 3, 20);
+  auto slow = std::make_shared<SlowSink>();
+  loop->Add(std::make_unique<Sequence>(1000, request, slow, Now()));
+  const Submitted neighbour = Add(*loop, request);
+  for (int i = 0; i < 5; ++i) loop->Step();
+  slow->is_ready = false;
+  RunAll(*loop);  // until there is nothing to do
+  EXPECT_EQ(neighbour.sink->ids().size(), 20u);
+  EXPECT_EQ(slow->ids().size(), 5u);
+  EXPECT_TRUE(loop->has_work());
+  slow->is_ready = true;
+  RunAll(*loop);
+  EXPECT_EQ(slow->hashes(), neighbour.sink->hashes());
+  EXPECT_FALSE(loop->has_work());
+}
+
 TEST_F(StepLoopTest, CancelAndErrorsEndEveryChoiceOnce) {
   for (const int steps_before : {0, 1, 4}) {
     auto loop = Make(Options(16));
