@@ -13,6 +13,7 @@ if(BITDIAL_SERVER)
     find_package(Protobuf REQUIRED)
   endif()
   find_package(gRPC CONFIG REQUIRED)
+  find_package(prometheus-cpp CONFIG REQUIRED)
   find_package(PkgConfig REQUIRED)
   pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 

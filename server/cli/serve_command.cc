@@ -60,6 +60,8 @@ absl::Status ServeUntilSignal(const ServeOptions& options, const ServerConfig& c
   ServedModel model;  // outlives the server
   BITDIAL_ASSIGN_OR_RETURN(std::unique_ptr<RpcServer> server, RpcServer::Start(config));
   spdlog::info("listening on {}, loading {}", server->address(), options.model);
+  if (!server->metrics_address().empty())
+    spdlog::info("metrics on http://{}/metrics", server->metrics_address());
   absl::StatusOr<ServedModel> loaded =
       LoadServedModel(options.model, ToEngineOptions(config), NumericsOf(config.numerics));
   if (!loaded.ok()) return Explain(loaded.status(), options, config);

@@ -18,4 +18,7 @@ struct Address {
 absl::StatusOr<Address> ParseAddress(const std::string& text, const std::string& what,
                                      int min_port = 0);
 
+// Why a server cannot listen there, asked of the system: libraries only say that they could not.
+std::string ExplainBindFailure(const Address& address);
+
 }  // namespace bitdial::server

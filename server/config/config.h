@@ -35,6 +35,8 @@ struct ServerConfig {
   std::string listen = "127.0.0.1:50051";
   std::string model_name;  // empty: the last part of MODEL's path
   bool allow_insecure_remote = false;
+  std::string metrics_listen;  // empty: nowhere
+  bool allow_remote_metrics = false;
 
   int64_t threads = 0;
   std::string kv_format = "f16";
@@ -54,6 +56,7 @@ struct ServerConfig {
   int64_t max_rpc_memory_bytes = 256 << 20;
   int64_t max_unread_tokens = 1024;
   int64_t drain_timeout_s = 30;
+  int64_t stall_timeout_s = 60;
 
   std::string log_format = "text";
   std::string log_level = "info";
@@ -97,7 +100,8 @@ struct ConfigSources {
 // Errors  INVALID_ARGUMENT; NOT_FOUND or DATA_LOSS of the file. They name the source.
 absl::StatusOr<ServerConfig> LoadConfig(const ConfigSources& sources);
 
-// INVALID_ARGUMENT: `listen` is no ADDR:PORT, or leaves this machine without allow_insecure_remote.
+// INVALID_ARGUMENT: an address is no ADDR:PORT, or leaves this machine without the key that allows
+// it.
 absl::Status CheckConfig(const ServerConfig& config);
 
 // Whoever refuses a value begins the message with its key ("max_context 9 is ..."): the same status

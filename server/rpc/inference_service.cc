@@ -1,5 +1,6 @@
 #include "server/rpc/inference_service.h"
 
+#include <iterator>
 #include <optional>
 #include <random>
 #include <utility>
@@ -7,6 +8,7 @@
 #include "server/config/logging.h"
 #include "server/rpc/byte_buffer.h"
 #include "server/rpc/rpc_status.h"
+#include "server/rpc/trace_context.h"
 #include "server/version.h"
 
 namespace bitdial::server {
@@ -46,22 +48,31 @@ std::optional<engine::Clock::time_point> DeadlineOf(const grpc::CallbackServerCo
   return engine::Clock::now() + std::chrono::duration_cast<engine::Clock::duration>(left);
 }
 
+// The trace that the client says its call is part of; "" when it says none, or not clearly.
+std::string TraceOf(const grpc::CallbackServerContext& context) {
+  const auto [begin, end] = context.client_metadata().equal_range("traceparent");
+  if (begin == end || std::next(begin) != end) return "";
+  return TraceIdOf(std::string(begin->second.data(), begin->second.size()));
+}
+
 }  // namespace
 
-InferenceService::InferenceService(const ServerConfig& config)
-    : limits_(config.request),
+InferenceService::InferenceService(const ServerConfig& config, Metrics& metrics)
+    : metrics_(metrics),
+      limits_(config.request),
       max_unread_tokens_(static_cast<size_t>(config.max_unread_tokens)),
       process_tag_(fmt::format("{:08x}", static_cast<uint32_t>(RandomSeed()))) {}
 
 InferenceService::Serving::Serving(const ServedModel& served, const RequestLimits& limits,
-                                   WriterThread& writer, size_t max_unread_tokens)
+                                   WriterThread& writer, Metrics& metrics, size_t max_unread_tokens)
     : model(served),
       context{served.name,          served.engine->model(),   *served.tokenizer,
               served.chat_template, served.sampling_defaults, limits},
-      call_server{*served.engine, *served.tokenizer, writer, max_unread_tokens} {}
+      call_server{*served.engine, *served.tokenizer, writer, metrics, max_unread_tokens} {}
 
 void InferenceService::Serve(const ServedModel& model) {
-  serving_owner_ = std::make_unique<const Serving>(model, limits_, writer_, max_unread_tokens_);
+  serving_owner_ =
+      std::make_unique<const Serving>(model, limits_, writer_, metrics_, max_unread_tokens_);
   serving_.store(serving_owner_.get(), std::memory_order_release);
 }
 
@@ -81,7 +92,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Stream(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer& raw, Method method,
     absl::StatusOr<ValidRequest> (*validate)(const Request&, const RequestContext&,
                                              uint64_t seed)) {
-  const std::string request_id = MakeRequestId();
+  const LogTag tag{MakeRequestId(), TraceOf(*context)};
   const absl::StatusOr<const Serving*> serving = Find();
   const auto make_valid = [&]() -> absl::StatusOr<ValidRequest> {
     if (context->IsCancelled()) return absl::CancelledError("the client cancelled");
@@ -94,12 +105,14 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Stream(
   };
   absl::StatusOr<ValidRequest> valid = make_valid();
   if (!valid.ok()) {
-    LogRequest(spdlog::level::info, request_id, "refused: {}",
+    LogRequest(spdlog::level::info, tag, "refused: {}",
                absl::StatusCodeToString(valid.status().code()));
+    metrics_.CountRejected(ReasonOf(valid.status()));
     return new RefusedCall(valid.status());
   }
   valid->request.deadline = DeadlineOf(*context);
-  return StreamCall::Start((*serving)->call_server, method, request_id, *std::move(valid));
+  valid->trace_id = tag.trace_id;
+  return StreamCall::Start((*serving)->call_server, method, tag.request_id, *std::move(valid));
 }
 
 template <typename Request, typename Response>

@@ -9,6 +9,7 @@
 
 #include "bitdial/v1/inference.grpc.pb.h"
 #include "server/config/config.h"
+#include "server/metrics/metrics.h"
 #include "server/model/served_model.h"
 #include "server/rpc/stream_call.h"
 #include "server/rpc/validator.h"
@@ -30,7 +31,7 @@ using RawInferenceService = v1::InferenceService::WithRawCallbackMethod_Generate
 // max_message_bytes.
 class InferenceService final : public RawInferenceService {
  public:
-  explicit InferenceService(const ServerConfig& config);
+  InferenceService(const ServerConfig& config, Metrics& metrics);  // which outlives the service
 
   // Begins to answer. Called once; the model outlives the service.
   void Serve(const ServedModel& model);
@@ -57,7 +58,7 @@ class InferenceService final : public RawInferenceService {
   // A model and what requests to it are held against.
   struct Serving {
     Serving(const ServedModel& served, const RequestLimits& limits, WriterThread& writer,
-            size_t max_unread_tokens);
+            Metrics& metrics, size_t max_unread_tokens);
     const ServedModel& model;
     const RequestContext context;
     const StreamCall::Server call_server;
@@ -85,6 +86,7 @@ class InferenceService final : public RawInferenceService {
   static absl::StatusOr<v1::GetModelResponse> AnswerGetModel(const v1::GetModelRequest& request,
                                                              const Serving& serving);
 
+  Metrics& metrics_;
   const RequestLimits limits_;
   const size_t max_unread_tokens_;
   const std::string process_tag_;  // keeps request ids of different runs apart in logs

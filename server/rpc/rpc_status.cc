@@ -34,6 +34,13 @@ absl::Status WithReason(absl::Status status, const std::string& reason) {
   return status;
 }
 
+std::string ReasonOf(const absl::Status& status) {
+  const auto payload = status.GetPayload(kErrorInfoUrl);
+  google::rpc::ErrorInfo info;
+  if (payload.has_value() && info.ParseFromString(std::string(*payload))) return info.reason();
+  return absl::StatusCodeToString(status.code());
+}
+
 void FieldViolations::Add(std::string field, std::string description) {
   ++num_found_;
   if (kept_.size() < kMaxKept) {

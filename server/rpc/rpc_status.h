@@ -29,6 +29,9 @@ inline constexpr char kReasonSlowReader[] = "SLOW_READER";
 // The same status carrying ErrorInfo{reason}; a reason it already has stays.
 absl::Status WithReason(absl::Status status, const std::string& reason);
 
+// What ErrorInfo.reason of this error says to the client: WithReason's, else the code's name.
+std::string ReasonOf(const absl::Status& status);
+
 // Wrong values of one request, collected so that the client sees them together.
 class FieldViolations {
  public:

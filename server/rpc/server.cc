@@ -1,14 +1,8 @@
 #include "server/rpc/server.h"
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
-#include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
-#include <netdb.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
 #include <mutex>
 
 #include "server/config/address.h"
@@ -17,7 +11,6 @@
 namespace bitdial::server {
 namespace {
 
-constexpr char kServiceName[] = "bitdial.v1.InferenceService";
 // How long calls that the engine has already ended may take to reach their clients at shutdown.
 constexpr std::chrono::seconds kFlushTimeout(2);
 
@@ -28,25 +21,6 @@ void EnablePlugins() {
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   });
-}
-
-// Why this address cannot be bound, asked of the system: gRPC itself only says that it could not.
-std::string ExplainBindFailure(const Address& address) {
-  addrinfo hints = {};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE;
-  addrinfo* found = nullptr;
-  if (const int error =
-          getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found)) {
-    return gai_strerror(error);
-  }
-  std::string reason = "the system gives no reason; try again";
-  const int socket_fd = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
-  if (socket_fd < 0 || bind(socket_fd, found->ai_addr, found->ai_addrlen) != 0)
-    reason = std::strerror(errno);
-  if (socket_fd >= 0) close(socket_fd);
-  freeaddrinfo(found);
-  return reason;
 }
 
 void SetLimits(const ServerConfig& config, grpc::ServerBuilder& builder) {
@@ -84,6 +58,10 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const ServerConfig& 
   SilenceProtobuf();
   EnablePlugins();
   std::unique_ptr<RpcServer> server(new RpcServer(config));
+  if (!config.metrics_listen.empty()) {
+    BITDIAL_ASSIGN_OR_RETURN(server->metrics_server_,
+                             MetricsServer::Start(config.metrics_listen, server->metrics_));
+  }
   grpc::ServerBuilder builder;
   builder.AddListeningPort(config.listen, grpc::InsecureServerCredentials(), &server->port_);
   builder.RegisterService(&server->service_);
@@ -92,14 +70,18 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const ServerConfig& 
   if (server->server_ == nullptr || server->port_ == 0) {
     return ResourceExhausted("cannot listen on {}: {}", config.listen, ExplainBindFailure(address));
   }
-  server->SetHealth(false);
+  server->health_ =
+      std::make_unique<Health>(*server->server_->GetHealthCheckService(), *server->metrics_,
+                               std::chrono::seconds(config.stall_timeout_s));
   server->address_ =
       config.listen.substr(0, config.listen.rfind(':') + 1) + std::to_string(server->port_);
   return server;
 }
 
 RpcServer::~RpcServer() {
+  metrics_server_.reset();  // its answers are made of the model
   if (server_ == nullptr) return;
+  health_.reset();
   service_.BeginDrain();
   server_->Shutdown(std::chrono::system_clock::now() + kFlushTimeout);
   server_->Wait();
@@ -108,19 +90,14 @@ RpcServer::~RpcServer() {
 void RpcServer::Serve(const ServedModel& model) {
   engine_ = model.engine.get();
   service_.Serve(model);
-  SetHealth(true);
+  metrics_->Serve(model);
+  health_->Serve(*engine_);
 }
 
 int64_t RpcServer::Drain(std::chrono::seconds timeout) {
-  SetHealth(false);
+  health_->Drain();
   service_.BeginDrain();
   return engine_ == nullptr ? 0 : engine_->Drain(engine::Clock::now() + timeout);
-}
-
-void RpcServer::SetHealth(bool is_serving) {
-  grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
-  health->SetServingStatus("", is_serving);
-  health->SetServingStatus(kServiceName, is_serving);
 }
 
 }  // namespace bitdial::server

@@ -9,13 +9,14 @@
 
 #include "kernels/core/status.h"
 #include "server/config/config.h"
+#include "server/metrics/metrics_server.h"
+#include "server/rpc/health.h"
 #include "server/rpc/inference_service.h"
 
 namespace bitdial::server {
 
 // Listens from Start on, so that a port clash is known before a model is loaded; health is
-// NOT_SERVING and calls answer UNAVAILABLE until Serve. Health names: "" (the process) and
-// "bitdial.v1.InferenceService".
+// NOT_SERVING and calls answer UNAVAILABLE until Serve. So does metrics_listen, where there is one.
 class RpcServer {
  public:
   // Errors  RESOURCE_EXHAUSTED the address cannot be had (says why); INVALID_ARGUMENT a bad
@@ -26,6 +27,10 @@ class RpcServer {
 
   int port() const { return port_; }
   std::string address() const { return address_; }  // ADDR:PORT with the real port
+  // Likewise of metrics_listen; empty: there is none.
+  std::string metrics_address() const {
+    return metrics_server_ == nullptr ? "" : metrics_server_->address();
+  }
 
   // Begins to answer for `model`, which outlives the server's shutdown; health turns SERVING.
   void Serve(const ServedModel& model);
@@ -36,14 +41,16 @@ class RpcServer {
   int64_t Drain(std::chrono::seconds timeout);
 
  private:
-  explicit RpcServer(const ServerConfig& config) : service_(config) {}
-  void SetHealth(bool is_serving);
+  explicit RpcServer(const ServerConfig& config) : service_(config, *metrics_) {}
 
+  const std::shared_ptr<Metrics> metrics_ = std::make_shared<Metrics>();
   InferenceService service_;
   engine::Engine* engine_ = nullptr;
   std::string address_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<Health> health_;
+  std::unique_ptr<MetricsServer> metrics_server_;
 };
 
 }  // namespace bitdial::server

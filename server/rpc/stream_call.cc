@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "server/config/logging.h"
 #include "server/rpc/byte_buffer.h"
 #include "server/rpc/rpc_status.h"
 
@@ -58,9 +57,11 @@ StreamCall::StreamCall(const Server& server, Method method, std::string request_
     : server_(server),
       method_(method),
       request_id_(std::move(request_id)),
+      tag_{request_id_, request.trace_id},
       weight_bits_(request.request.weight_bits),
       seed_(request.request.sampling.seed),
       tokens_per_message_(TokensPerMessage(request.request.num_top_logprobs)),
+      metrics_(server.metrics, request.request),
       stream_(server.tokenizer, request.text),
       echo_(std::make_move_iterator(request.text.echo.begin()),
             std::make_move_iterator(request.text.echo.end())) {}
@@ -76,8 +77,8 @@ void StreamCall::Submit(engine::Request request) {
       status = WithReason(status, kReasonDraining);
     if (status.code() == absl::StatusCode::kInvalidArgument)
       status = WithReason(status, kReasonInvalidField);
-    LogRequest(spdlog::level::info, request_id_, "refused: {}",
-               absl::StatusCodeToString(status.code()));
+    LogRequest(spdlog::level::info, tag_, "refused: {}", absl::StatusCodeToString(status.code()));
+    server_.metrics.CountRejected(ReasonOf(status));
     is_over_ = true;
     Finish(ToGrpcStatus(status));
     return;
@@ -101,6 +102,7 @@ void StreamCall::OnPromptLogprobs(std::vector<engine::PromptLogprob> logprobs) {
 }
 
 void StreamCall::OnToken(engine::TokenEvent event) {
+  metrics_.OnToken(event);
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (is_stopped_) return;
@@ -117,6 +119,7 @@ void StreamCall::OnToken(engine::TokenEvent event) {
 }
 
 void StreamCall::OnFinish(engine::FinishEvent event) {
+  metrics_.OnFinish(event);
   const std::lock_guard<std::mutex> lock(mutex_);
   end_ = std::move(event);
   PostPump();
@@ -230,7 +233,9 @@ v1::GenerateResponse StreamCall::MakeMessage(const Work& work) {
 
 void StreamCall::End(const engine::FinishEvent& end, v1::GenerateResponse message) {
   const absl::Status status = EndStatus(end);
-  LogRequest(spdlog::level::info, request_id_,
+  metrics_.OnEnd(absl::StatusCodeToString(status.code()),
+                 stream_.stop_matched() ? "stop" : Name(end.reason));
+  LogRequest(spdlog::level::info, tag_,
              "ended: status={} reason=\"{}\" bits={} prompt_tokens={} tokens={} computed={} "
              "queue_s={:.4f} prefill_s={:.4f} "
              "decode_s={:.4f}",

@@ -17,6 +17,8 @@
 
 #include "bitdial/v1/inference.pb.h"
 #include "engine/engine.h"
+#include "server/config/logging.h"
+#include "server/metrics/request_metrics.h"
 #include "server/rpc/token_stream.h"
 #include "server/rpc/validator.h"
 #include "server/rpc/writer_thread.h"
@@ -38,6 +40,7 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     engine::Engine& engine;
     const Tokenizer& tokenizer;
     WriterThread& writer;
+    Metrics& metrics;
     size_t max_unread_tokens;
   };
 
@@ -81,10 +84,13 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   const Server server_;
   const Method method_;
   const std::string request_id_;
+  const LogTag tag_;
   const int weight_bits_;
   const uint64_t seed_;
   const size_t tokens_per_message_;
   std::shared_ptr<StreamCall> self_;  // until OnDone
+
+  RequestMetrics metrics_;
 
   // Held by whoever set is_busy_.
   TokenStream stream_;

@@ -43,6 +43,7 @@ struct TextOptions {
 struct ValidRequest {
   engine::Request request;  // deadline is left to the caller
   TextOptions text;
+  std::string trace_id = {};  // likewise, for log lines; empty: none
 };
 
 // seed: used when the request has none.
