@@ -3,8 +3,8 @@
 # knows its own place: the tree can be moved.
 install(TARGETS bitdial RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY configs DESTINATION ${CMAKE_INSTALL_DATADIR}/bitdial FILES_MATCHING PATTERN "*.json"
-        PATTERN "haproxy.cfg")
-install(FILES docs/api.md docs/cli.md docs/configuration.md docs/container.md docs/glossary.md
+        PATTERN "haproxy.cfg" PATTERN "*.yml")
+install(FILES docs/api.md docs/cli.md docs/configuration.md docs/container.md docs/glossary.md docs/operations.md
         DESTINATION ${CMAKE_INSTALL_DATADIR}/bitdial/docs)
 install(FILES proto/bitdial/v1/inference.proto DESTINATION ${CMAKE_INSTALL_DATADIR}/bitdial/proto/bitdial/v1)
 install(FILES LICENSE CHANGELOG.md cmake/copyright DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/bitdial)
