@@ -21,9 +21,9 @@ const std::vector<MetricInfo>& MetricTable() {
        "Memory of the weights, mapped file bytes included."},
 
       {"bitdial_requests_running", kGauge, "",
-       "Requests that advance."},
+       "Requests that advance, each of their n choices counted."},
       {"bitdial_requests_queued", kGauge, "",
-       "Requests that wait."},
+       "Requests that wait, each of their n choices counted."},
       {"bitdial_queued_tokens", kGauge, "",
        "Prompt tokens of the requests that wait."},
       {"bitdial_kv_blocks", kGauge, "state",

@@ -32,6 +32,9 @@ if not PROMTOOL or not PROMETHEUS:
     sys.exit(SKIPPED)
 
 
+PROMPT = "Once upon a time there was a small house at the end of a long road. " * 6  # the prefix cache takes it
+
+
 def setUpModule():
     global FOLDER, MODEL
     FOLDER = served.temporary_folder()
@@ -115,7 +118,7 @@ class Watched(unittest.TestCase):
         for _ in range(2):  # a rate needs two scrapes that differ
             ended = cls.prometheus.value("bitdial_requests_total")
             for bits in (2, 3, 4):
-                client(cls.server, "--prompt", "Once upon a time", "--bits", bits, "--max-tokens", 16, "--ignore-eos")
+                client(cls.server, "--prompt", PROMPT, "--bits", bits, "--max-tokens", 16, "--ignore-eos")
             client(cls.server, "--prompt", "x", "--max-tokens", 100000)  # past the context
             assert wait_until(lambda: cls.prometheus.value("bitdial_requests_total") == ended + 3)
 
@@ -148,7 +151,9 @@ class Watched(unittest.TestCase):
         self.assertEqual(self.prometheus.value('bitdial_requests_total{weight_bits="3",status="OK",reason="length"}'), 2)
         self.assertEqual(self.prometheus.value('bitdial_requests_rejected_total{reason="INVALID_FIELD"}'), 2)
         for name in ("bitdial_process_resident_memory_bytes", "bitdial_weight_bytes", "bitdial_kv_cache_bytes",
-                     "bitdial_computed_tokens_total"):
+                     "bitdial_computed_tokens_total", "bitdial_steps_total", "bitdial_step_seconds_total",
+                     "bitdial_host_gap_seconds_total", 'bitdial_kv_blocks{state="free"}', "bitdial_auto_planes",
+                     "bitdial_prefix_cache_queried_tokens_total", "bitdial_prefix_cache_hit_tokens_total"):
             self.assertGreater(self.prometheus.value(name), 0, name)
 
     def test_no_alert_fires(self):
