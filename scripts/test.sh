@@ -7,8 +7,8 @@
 #
 # Ends with a table (part, result, time, budget) and what did not run, with reasons. A part over its budget is marked,
 # not failed: machines differ. Installs what the tests need first: Debian packages (scripts/install_deps.sh, and clang
-# for fuzzing, haproxy, prometheus, qemu-user, PyTorch to train a tiny demo model), Python environments under .cache, SmolLM2 under models/. What
-# cannot be had (no network) is named, and the tests that need it are skipped. Logs: build/logs/.
+# for fuzzing, haproxy, prometheus, qemu-user, PyTorch to train a tiny demo model), Python environments under .cache,
+# SmolLM2 under models/. What cannot be had (no network) is named, and the tests that need it are skipped. Logs: build/logs/.
 #
 # Environment
 #   BITDIAL_SHARED_DATA   where the shared test data lies (default: ../shared/data; without it those tests are skipped)

@@ -34,6 +34,8 @@ if not PROMTOOL or not PROMETHEUS:
 
 PROMPT = "Once upon a time there was a small house at the end of a long road. " * 6  # the prefix cache takes it
 
+NAME = 'de"mo\\\u00e9,level="x"'
+
 
 def setUpModule():
     global FOLDER, MODEL
@@ -112,7 +114,7 @@ class Watched(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.server, cls.url = start("--log-format", "json")
+        cls.server, cls.url = start("--log-format", "json", "--model-name", NAME)
         cls.prometheus = Prometheus(FOLDER.name, urllib.parse.urlparse(cls.url).netloc)
         assert wait_until(lambda: cls.prometheus.value("bitdial_serving") == 1, 60)
         for _ in range(2):  # a rate needs two scrapes that differ
@@ -155,6 +157,12 @@ class Watched(unittest.TestCase):
                      "bitdial_host_gap_seconds_total", 'bitdial_kv_blocks{state="free"}', "bitdial_auto_planes",
                      "bitdial_prefix_cache_queried_tokens_total", "bitdial_prefix_cache_hit_tokens_total"):
             self.assertGreater(self.prometheus.value(name), 0, name)
+
+    def test_the_models_name_is_a_value_everywhere(self):
+        ((labels, value),) = self.prometheus.query("bitdial_model_info")
+        self.assertEqual((labels["model"], value), (NAME, 1))
+        for line in self.server.log:
+            self.assertEqual(json.loads(line)["level"], "info")
 
     def test_no_alert_fires(self):
         self.assertEqual(self.prometheus.query('ALERTS{alertstate="firing"}'), [])
