@@ -3,12 +3,12 @@
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
-#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/sinks/base_sink.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <mutex>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "bitdial/v1/inference.grpc.pb.h"
 #include "server/config/logging.h"
@@ -39,11 +39,28 @@ std::string HttpGet(const std::string& address) {
   return page;
 }
 
+// Keeps every line; may be read while others write.
+class LogLines final : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  std::string Text() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return text_;
+  }
+
+ private:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    text_.append(line.data(), line.size());
+  }
+  void flush_() override {}
+  std::string text_;
+};
+
 class ObservabilityTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    auto logger = std::make_shared<spdlog::logger>(
-        "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(log_));
+    auto logger = std::make_shared<spdlog::logger>("test", log_);
     logger->set_formatter(std::make_unique<LogFormatter>(LogFormat::kJson));
     spdlog::set_default_logger(logger);
   }
@@ -75,12 +92,12 @@ class ObservabilityTest : public ::testing::Test {
   }
   // The last line of the log; the server has written it before the client has its status.
   nlohmann::json LastLine() const {
-    const std::string text = log_.str();
+    const std::string text = log_->Text();
     const size_t begin = text.rfind('\n', text.size() - 2);
     return nlohmann::json::parse(text.substr(begin == std::string::npos ? 0 : begin + 1));
   }
 
-  std::ostringstream log_;
+  const std::shared_ptr<LogLines> log_ = std::make_shared<LogLines>();
   const std::shared_ptr<spdlog::logger> before_ = spdlog::default_logger();
   ServedModel model_;
   std::unique_ptr<RpcServer> server_;
@@ -156,7 +173,7 @@ TEST_F(ObservabilityTest, LogLinesCarryTheClientsTrace) {
     EXPECT_EQ(Generate(AtBits(2), values), grpc::StatusCode::OK);
     EXPECT_FALSE(LastLine().contains("trace_id"));
   }
-  EXPECT_EQ(log_.str().find("prompt of its own"), std::string::npos);
+  EXPECT_EQ(log_->Text().find("prompt of its own"), std::string::npos);
 }
 
 }  // namespace
