@@ -14,6 +14,7 @@ if(BITDIAL_SERVER)
   endif()
   find_package(gRPC CONFIG REQUIRED)
   find_package(OpenSSL REQUIRED)
+  find_package(prometheus-cpp CONFIG REQUIRED)
   find_package(PkgConfig REQUIRED)
   pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 

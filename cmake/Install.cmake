@@ -3,8 +3,9 @@
 # knows its own place: the tree can be moved.
 install(TARGETS bitdial RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY configs DESTINATION ${CMAKE_INSTALL_DATADIR}/bitdial FILES_MATCHING PATTERN "*.json"
-        PATTERN "haproxy.cfg")
-install(FILES docs/api.md docs/bench_serve.md docs/cli.md docs/configuration.md docs/container.md docs/glossary.md docs/security.md
+        PATTERN "haproxy.cfg" PATTERN "*.yml")
+install(FILES docs/api.md docs/bench_serve.md docs/cli.md docs/configuration.md docs/container.md docs/glossary.md
+              docs/operations.md docs/security.md
         DESTINATION ${CMAKE_INSTALL_DATADIR}/bitdial/docs)
 install(FILES proto/bitdial/v1/admin.proto proto/bitdial/v1/inference.proto
         DESTINATION ${CMAKE_INSTALL_DATADIR}/bitdial/proto/bitdial/v1)

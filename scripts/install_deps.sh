@@ -20,7 +20,7 @@ readonly DEPS="${BITDIAL_DEPS_DIR:-$ROOT/deps}"
 readonly PACKAGES=(
   build-essential cmake ninja-build pkg-config git ca-certificates
   libabsl-dev libprotobuf-dev protobuf-compiler libgrpc++-dev protobuf-compiler-grpc libssl-dev
-  nlohmann-json3-dev libspdlog-dev libfmt-dev libcli11-dev libpcre2-dev
+  nlohmann-json3-dev libspdlog-dev libfmt-dev libcli11-dev libpcre2-dev prometheus-cpp-dev
   libgtest-dev libgmock-dev libbenchmark-dev
   python3 python3-venv python3-pip
   file  # cpack asks it which files need libraries

@@ -7,8 +7,8 @@
 #
 # Ends with a table (part, result, time, budget) and what did not run, with reasons. A part over its budget is marked,
 # not failed: machines differ. Installs what the tests need first: Debian packages (scripts/install_deps.sh, and clang
-# for fuzzing, haproxy, qemu-user, PyTorch to train a tiny demo model), Python environments under .cache, SmolLM2 under models/. What
-# cannot be had (no network) is named, and the tests that need it are skipped. Logs: build/logs/.
+# for fuzzing, haproxy, prometheus, qemu-user, PyTorch to train a tiny demo model), Python environments under .cache,
+# SmolLM2 under models/. What cannot be had (no network) is named, and the tests that need it are skipped. Logs: build/logs/.
 #
 # Environment
 #   BITDIAL_SHARED_DATA   where the shared test data lies (default: ../shared/data; without it those tests are skipped)
@@ -41,6 +41,9 @@ install() {
     if ! command -v openssl >/dev/null || { ! command -v haproxy >/dev/null && [[ ! -x /usr/sbin/haproxy ]]; }; then
       apt_install haproxy openssl || say "haproxy could not be installed"
     fi
+    if ! command -v prometheus >/dev/null || ! command -v promtool >/dev/null; then
+      apt_install prometheus || say "prometheus could not be installed"
+    fi
     if ! command -v qemu-x86_64 >/dev/null; then
       apt_install qemu-user || say "qemu-user could not be installed"
     fi
@@ -52,6 +55,7 @@ install() {
     ABSENT+=("Python gRPC clients: no .cache/venv with tests/e2e/requirements.txt (PyPI not reached?)")
   [[ -x "$ROOT/.cache/torch-venv/bin/python" ]] ||
     ABSENT+=("training the demo models: no .cache/torch-venv with PyTorch (Debian's python3-torch not had?)")
+  command -v prometheus >/dev/null || ABSENT+=("dashboard and alerts: no prometheus (Debian's prometheus not had?)")
   command -v qemu-x86_64 >/dev/null || ABSENT+=("emulated processors: no qemu-x86_64 (Debian's qemu-user not had?)")
   [[ -f "$ROOT/models/$SMOL_GGUF" ]] || ABSENT+=("SmolLM2: models/$SMOL_GGUF is absent (PyPI not reached?)")
   [[ -d "$BITDIAL_SHARED_DATA" ]] || ABSENT+=("shared data: $BITDIAL_SHARED_DATA is absent")

@@ -118,6 +118,7 @@ absl::Status Client::ShowModel() {
                              {"num_parameters", model.num_parameters()},
                              {"weight_bytes", model.weight_bytes()},
                              {"kv_cache_bytes", model.kv_cache_bytes()},
+                             {"kv_bytes_per_token", model.kv_bytes_per_token()},
                              {"resident_bytes", model.resident_bytes()},
                              {"tokenizer", model.tokenizer()},
                              {"chat_template", model.chat_template()},

@@ -46,12 +46,12 @@ absl::Status Explain(const absl::Status& status, const ServeOptions& options,
 }
 
 // A file that the configuration names and that is wrong: the configuration's fault, whatever the
-// status says.
+// status says. A port that is taken is nobody's: its message begins with the key too.
 absl::Status ExplainFile(const absl::Status& status, const ServeOptions& options,
                          const ServerConfig& config) {
   const std::string message(status.message());
   std::string key = message.substr(0, message.find_first_of(" :"));
-  if (FindConfigKey(key) == nullptr) return status;
+  if (FindConfigKey(key) == nullptr || absl::IsResourceExhausted(status)) return status;
   const auto source = config.set_by.find(key);
   if (options.flags.count(key) > 0) return InvalidArgument("{}", message);
   return BlameConfig(source == config.set_by.end() ? status : Annotate(status, source->second));
@@ -61,7 +61,7 @@ absl::Status ServeUntilSignal(const ServeOptions& options, const ServerConfig& c
   std::promise<std::string> ending;
   std::atomic<bool> is_ready{false}, is_ending{false};
   const SignalThread signals([&](int signal) {
-    if (!is_ready) std::_Exit(kExitOk);  // nothing to drain yet
+    if (!is_ready) std::_Exit(kExitOk);                      // nothing to drain yet
     if (is_ending.exchange(true)) std::_Exit(128 + signal);  // Drain came before
     ending.set_value(fmt::format("signal {}", signal));
   });
@@ -83,6 +83,8 @@ absl::Status ServeUntilSignal(const ServeOptions& options, const ServerConfig& c
                options.model);
   if (!server->admin_address().empty())
     spdlog::info("admin service on {}", server->admin_address());
+  if (!server->metrics_address().empty())
+    spdlog::info("metrics on http://{}/metrics", server->metrics_address());
   absl::StatusOr<ServedModel> loaded =
       LoadServedModel(options.model, ToEngineOptions(config), NumericsOf(config.numerics));
   if (!loaded.ok()) return Explain(loaded.status(), options, config);

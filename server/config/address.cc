@@ -1,11 +1,16 @@
 #include "server/config/address.h"
 
 #include <arpa/inet.h>
+#include <netdb.h>
+#include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <charconv>
+#include <cstring>
 
 namespace bitdial::server {
 namespace {
@@ -71,6 +76,24 @@ absl::Status CheckUnixAddress(const std::string& text, const std::string& what) 
         what, text, kMaxPathBytes);
   }
   return absl::OkStatus();
+}
+
+std::string ExplainBindFailure(const Address& address) {
+  addrinfo hints = {};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE;
+  addrinfo* found = nullptr;
+  if (const int error =
+          getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found)) {
+    return gai_strerror(error);
+  }
+  std::string reason = "the system gives no reason; try again";
+  const int socket_fd = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
+  if (socket_fd < 0 || bind(socket_fd, found->ai_addr, found->ai_addrlen) != 0)
+    reason = std::strerror(errno);
+  if (socket_fd >= 0) close(socket_fd);
+  freeaddrinfo(found);
+  return reason;
 }
 
 }  // namespace bitdial::server

@@ -23,5 +23,7 @@ bool IsUnixAddress(const std::string& text);
 // Errors  INVALID_ARGUMENT beginning with `what`: the path is not absolute, or longer than the
 // system takes.
 absl::Status CheckUnixAddress(const std::string& text, const std::string& what);
+// Why a server cannot listen there, asked of the system: libraries only say that they could not.
+std::string ExplainBindFailure(const Address& address);
 
 }  // namespace bitdial::server

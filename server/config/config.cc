@@ -29,6 +29,11 @@ std::vector<ConfigKey> MakeKeys() {
        "Listen beyond this machine without TLS, or without API keys and client certificates."},
       {"reflection", SLOT(reflection), "", 0, 0, {"auto", "on", "off"},
        "Tell clients the proto by gRPC reflection, which asks for no key; auto: only without keys_file."},
+      {"metrics_listen", SLOT(metrics_listen), "", 0, 0, {},
+       "ADDR:PORT that answers Prometheus over plain HTTP at /metrics; empty: nowhere."},
+      {"allow_remote_metrics", SLOT(allow_remote_metrics), "", 0, 0, {},
+       "Let metrics_listen be reached from other machines: whoever can may read the model's name "
+       "and how much it is used, no prompt and no answer."},
       {"tls_cert", SLOT(tls_cert), "", 0, 0, {},
        "PEM file of the server's certificate and its chain; turns TLS on."},
       {"tls_key", SLOT(tls_key), "", 0, 0, {},
@@ -111,6 +116,8 @@ std::vector<ConfigKey> MakeKeys() {
        "RESOURCE_EXHAUSTED."},
       {"drain_timeout_s", SLOT(drain_timeout_s), "seconds", 0, 86400, {},
        "After SIGTERM or SIGINT, how long running requests may go on before they are cancelled."},
+      {"stall_timeout_s", SLOT(stall_timeout_s), "seconds", 0, 86400, {},
+       "Health turns NOT_SERVING while there is work and no step has ended for so long; 0: never."},
       {"log_format", SLOT(log_format), "", 0, 0, {"text", "json"},
        "Lines on stderr."},
       {"log_level", SLOT(log_level), "", 0, 0, {"trace", "debug", "info", "warn", "error", "off"},
@@ -311,6 +318,24 @@ absl::Status NameSource(const absl::Status& status, const ServerConfig& config) 
   return source == config.set_by.end() ? status : Annotate(status, source->second);
 }
 
+namespace {
+absl::Status CheckMetricsListen(const ServerConfig& config) {
+  if (config.metrics_listen.empty()) {
+    if (!config.allow_remote_metrics) return absl::OkStatus();
+    return InvalidArgument(
+        "allow_remote_metrics has no effect without metrics_listen: say where, or leave it out");
+  }
+  BITDIAL_ASSIGN_OR_RETURN(const Address address,
+                           ParseAddress(config.metrics_listen, "metrics_listen"));
+  if (address.is_loopback || config.allow_remote_metrics) return absl::OkStatus();
+  return InvalidArgument(
+      "metrics_listen \"{}\" can be reached from other machines, without encryption or "
+      "authentication: anybody who reaches it can read the model's name and how much it is used; "
+      "listen on 127.0.0.1, or say --allow-remote-metrics (\"allow_remote_metrics\": true)",
+      config.metrics_listen);
+}
+}  // namespace
+
 absl::Status CheckConfig(const ServerConfig& config) {
   BITDIAL_ASSIGN_OR_RETURN(const Address address, ParseAddress(config.listen, "listen"));
   BITDIAL_RETURN_IF_ERROR(CheckTlsKeys(config));
@@ -324,6 +349,7 @@ absl::Status CheckConfig(const ServerConfig& config) {
   if (config.share_prefixes && !config.prefix_cache) {
     return InvalidArgument("share_prefixes has no effect without prefix_cache; turn that on");
   }
+  BITDIAL_RETURN_IF_ERROR(CheckMetricsListen(config));
   constexpr size_t kMaxNameBytes = 256;
   if (config.model_name.size() > kMaxNameBytes || !quant::IsUtf8(config.model_name)) {
     return InvalidArgument("model_name of {} bytes; expected UTF-8 of at most {}",

@@ -37,6 +37,8 @@ struct ServerConfig {
   std::string model_name;  // empty: the last part of MODEL's path
   bool allow_insecure_remote = false;
   std::string reflection = "auto";  // "on" and "off": as they say; "auto": on unless there are keys
+  std::string metrics_listen;       // empty: nowhere
+  bool allow_remote_metrics = false;
 
   std::string tls_cert, tls_key, tls_client_ca;  // paths; empty: none
   std::string keys_file;                         // empty: no keys
@@ -69,6 +71,7 @@ struct ServerConfig {
   int64_t max_rpc_memory_bytes = 256 << 20;
   int64_t max_unread_tokens = 1024;
   int64_t drain_timeout_s = 30;
+  int64_t stall_timeout_s = 60;
 
   std::string log_format = "text";
   std::string log_level = "info";
@@ -112,9 +115,9 @@ struct ConfigSources {
 // Errors  INVALID_ARGUMENT; NOT_FOUND or DATA_LOSS of the file. They name the source.
 absl::StatusOr<ServerConfig> LoadConfig(const ConfigSources& sources);
 
-// INVALID_ARGUMENT: an address is none, or leaves this machine without TLS and authentication and
-// without allow_insecure_remote; a key that would have no effect without another; limits that
-// contradict each other. Reads no file.
+// INVALID_ARGUMENT: an address is none, or leaves this machine without TLS and authentication (for
+// metrics_listen, which has neither: at all) and without the key that allows it; a key that would
+// have no effect without another; limits that contradict each other. Reads no file.
 absl::Status CheckConfig(const ServerConfig& config);
 
 // Whoever refuses a value begins the message with its key ("max_context 9 is ..."): the same status

@@ -15,10 +15,21 @@ namespace bitdial::server {
 
 enum class LogFormat { kText, kJson };
 
+// Whose line it is. Ids may come from a client: they are escaped and cut like any text.
+struct LogTag {
+  LogTag() = default;
+  LogTag(std::string request, std::string trace = {})  // a request's id alone is a tag
+      : request_id(std::move(request)), trace_id(std::move(trace)) {}
+  std::string request_id;
+  std::string trace_id;  // W3C Trace Context; empty: none
+};
+
 // "2026-11-23T18:48:14.123Z info  [8f3a-17] message" or
-// {"time":"2026-11-23T18:48:14.123Z","level":"info","request_id":"8f3a-17","message":"message"}.
-// Whatever the message holds, a line stays one line: control characters are escaped, invalid UTF-8
-// is replaced.
+// {"time":"2026-11-23T18:48:14.123Z","level":"info","request_id":"8f3a-17","message":"message"},
+// with "[8f3a-17 TRACE]" or "trace_id":"TRACE" behind the request id where there is one.
+// Whatever the message and the ids hold, a line stays one line and a terminal obeys none of it:
+// control characters (C1 and the line separators of Unicode too) are escaped, invalid UTF-8 is
+// replaced.
 class LogFormatter : public spdlog::formatter {
  public:
   explicit LogFormatter(LogFormat format) : format_(format) {}
@@ -40,21 +51,20 @@ void StopLogging();
 
 // A line about one request.
 template <typename... Args>
-void LogRequest(spdlog::level::level_enum level, const std::string& request_id,
+void LogRequest(spdlog::level::level_enum level, const LogTag& tag,
                 fmt::format_string<Args...> format, Args&&... args);
 
 namespace internal {
-// In front of a payload: the request id between two of these. Messages of ours never begin with it.
-inline constexpr char kRequestIdMark = '\x1f';
+// What spdlog carries to LogFormatter.
+std::string Payload(const LogTag& tag, const std::string& text);
 }  // namespace internal
 
 template <typename... Args>
-void LogRequest(spdlog::level::level_enum level, const std::string& request_id,
+void LogRequest(spdlog::level::level_enum level, const LogTag& tag,
                 fmt::format_string<Args...> format, Args&&... args) {
   if (!spdlog::should_log(level)) return;
-  const std::string text = fmt::format(format, std::forward<Args>(args)...);
-  spdlog::log(level, "{}{}{}{}", internal::kRequestIdMark, request_id, internal::kRequestIdMark,
-              text);
+  spdlog::log(level, "{}",
+              internal::Payload(tag, fmt::format(format, std::forward<Args>(args)...)));
 }
 
 }  // namespace bitdial::server

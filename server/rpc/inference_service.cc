@@ -1,5 +1,6 @@
 #include "server/rpc/inference_service.h"
 
+#include <iterator>
 #include <optional>
 #include <random>
 #include <utility>
@@ -8,6 +9,7 @@
 #include "server/rpc/byte_buffer.h"
 #include "server/rpc/caller.h"
 #include "server/rpc/rpc_status.h"
+#include "server/rpc/trace_context.h"
 #include "server/version.h"
 
 namespace bitdial::server {
@@ -49,10 +51,19 @@ std::optional<engine::Clock::time_point> DeadlineOf(const grpc::CallbackServerCo
   return engine::Clock::now() + std::chrono::duration_cast<engine::Clock::duration>(left);
 }
 
+// The trace that the client says its call is part of; "" when it says none, or not clearly.
+std::string TraceOf(const grpc::CallbackServerContext& context) {
+  const auto [begin, end] = context.client_metadata().equal_range("traceparent");
+  if (begin == end || std::next(begin) != end) return "";
+  return TraceIdOf(std::string(begin->second.data(), begin->second.size()));
+}
+
 }  // namespace
 
-InferenceService::InferenceService(const ServerConfig& config, const KeyStore& keys)
+InferenceService::InferenceService(const ServerConfig& config, const KeyStore& keys,
+                                   Metrics& metrics)
     : keys_(keys),
+      metrics_(metrics),
       limits_(config.request),
       shares_prefixes_(config.share_prefixes),
       max_unread_tokens_(static_cast<size_t>(config.max_unread_tokens)),
@@ -60,16 +71,16 @@ InferenceService::InferenceService(const ServerConfig& config, const KeyStore& k
       active_(config.max_active_requests) {}
 
 InferenceService::Serving::Serving(const ServedModel& served, const RequestLimits& limits,
-                                   WriterThread& writer, ActiveRequests& active,
+                                   WriterThread& writer, ActiveRequests& active, Metrics& metrics,
                                    size_t max_unread_tokens)
     : model(served),
       context{served.name,          served.engine->model(),   *served.tokenizer,
               served.chat_template, served.sampling_defaults, limits},
-      call_server{*served.engine, *served.tokenizer, writer, active, max_unread_tokens} {}
+      call_server{*served.engine, *served.tokenizer, writer, active, metrics, max_unread_tokens} {}
 
 void InferenceService::Serve(const ServedModel& model) {
-  serving_owner_ =
-      std::make_unique<const Serving>(model, limits_, writer_, active_, max_unread_tokens_);
+  serving_owner_ = std::make_unique<const Serving>(model, limits_, writer_, active_, metrics_,
+                                                   max_unread_tokens_);
   serving_.store(serving_owner_.get(), std::memory_order_release);
 }
 
@@ -104,8 +115,8 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Stream(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer& raw, Method method,
     absl::StatusOr<ValidRequest> (*validate)(const Request&, const RequestContext&,
                                              uint64_t seed)) {
-  const std::string request_id = MakeRequestId();
-  context->AddInitialMetadata(kRequestIdHeader, request_id);
+  const LogTag tag{MakeRequestId(), TraceOf(*context)};
+  context->AddInitialMetadata(kRequestIdHeader, tag.request_id);
   const absl::StatusOr<Principal> principal = Admit(*context, Scope::kInference);
   const absl::StatusOr<const Serving*> serving = Find();
   const auto make_valid = [&]() -> absl::StatusOr<ValidRequest> {
@@ -120,14 +131,16 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Stream(
   };
   absl::StatusOr<ValidRequest> valid = make_valid();
   if (!valid.ok()) {
-    LogRequest(spdlog::level::info, request_id, "refused: {} key=\"{}\"",
+    LogRequest(spdlog::level::info, tag, "refused: {} key=\"{}\"",
                absl::StatusCodeToString(valid.status().code()),
                principal.ok() ? principal->name : "");
-    return new RefusedCall(WithRequestId(valid.status(), request_id));
+    metrics_.CountRejected(ReasonOf(valid.status()));
+    return new RefusedCall(WithRequestId(valid.status(), tag.request_id));
   }
   valid->request.deadline = DeadlineOf(*context);
+  valid->trace_id = tag.trace_id;
   if (!shares_prefixes_) valid->request.cache_scope = principal->name;
-  return StreamCall::Start((*serving)->call_server, method, request_id, *principal,
+  return StreamCall::Start((*serving)->call_server, method, tag.request_id, *principal,
                            *std::move(valid));
 }
 

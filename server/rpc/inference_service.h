@@ -9,6 +9,7 @@
 
 #include "bitdial/v1/inference.grpc.pb.h"
 #include "server/config/config.h"
+#include "server/metrics/metrics.h"
 #include "server/model/served_model.h"
 #include "server/rpc/active_requests.h"
 #include "server/rpc/stream_call.h"
@@ -34,8 +35,8 @@ using RawInferenceService = v1::InferenceService::WithRawCallbackMethod_Generate
 // methods run on gRPC's threads. They tokenize there: the text is bounded by max_message_bytes.
 class InferenceService final : public RawInferenceService {
  public:
-  // keys outlives the service.
-  InferenceService(const ServerConfig& config, const KeyStore& keys);
+  // keys and metrics outlive the service.
+  InferenceService(const ServerConfig& config, const KeyStore& keys, Metrics& metrics);
 
   // Begins to answer. Called once; the model outlives the service.
   void Serve(const ServedModel& model);
@@ -67,7 +68,7 @@ class InferenceService final : public RawInferenceService {
   // A model and what requests to it are held against.
   struct Serving {
     Serving(const ServedModel& served, const RequestLimits& limits, WriterThread& writer,
-            ActiveRequests& active, size_t max_unread_tokens);
+            ActiveRequests& active, Metrics& metrics, size_t max_unread_tokens);
     const ServedModel& model;
     const RequestContext context;
     const StreamCall::Server call_server;
@@ -97,6 +98,7 @@ class InferenceService final : public RawInferenceService {
                                                              const Serving& serving);
 
   const KeyStore& keys_;
+  Metrics& metrics_;
   const RequestLimits limits_;
   const bool shares_prefixes_;  // callers' prompts may share K/V with each other's
   const size_t max_unread_tokens_;

@@ -77,6 +77,13 @@ absl::Status WithQuota(absl::Status status, const std::string& subject,
   return With(std::move(status), kRetryInfoUrl, MakeRetryInfo(retry));
 }
 
+std::string ReasonOf(const absl::Status& status) {
+  const auto payload = status.GetPayload(kErrorInfoUrl);
+  google::rpc::ErrorInfo info;
+  if (payload.has_value() && info.ParseFromString(std::string(*payload))) return info.reason();
+  return absl::StatusCodeToString(status.code());
+}
+
 void FieldViolations::Add(std::string field, std::string description) {
   ++num_found_;
   if (kept_.size() < kMaxKept) {

@@ -47,6 +47,9 @@ absl::Status WithQuota(absl::Status status, const std::string& subject,
                        const std::string& description,
                        std::chrono::milliseconds retry = std::chrono::milliseconds(0));
 
+// What ErrorInfo.reason of this error says to the client: WithReason's, else the code's name.
+std::string ReasonOf(const absl::Status& status);
+
 // Wrong values of one request, collected so that the client sees them together.
 class FieldViolations {
  public:

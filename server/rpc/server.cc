@@ -1,10 +1,8 @@
 #include "server/rpc/server.h"
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
-#include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/impl/server_builder_option.h>
 #include <grpcpp/resource_quota.h>
-#include <netdb.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -24,7 +22,6 @@
 namespace bitdial::server {
 namespace {
 
-constexpr char kServiceName[] = "bitdial.v1.InferenceService";
 // How long calls that the engine has already ended may take to reach their clients at shutdown.
 constexpr std::chrono::seconds kFlushTimeout(2);
 
@@ -55,25 +52,6 @@ class WithoutReflection final : public grpc::ServerBuilderOption {
 
 bool HasReflection(const ServerConfig& config) {
   return config.reflection == "on" || (config.reflection == "auto" && config.keys_file.empty());
-}
-
-// Why this address cannot be bound, asked of the system: gRPC itself only says that it could not.
-std::string ExplainBindFailure(const Address& address) {
-  addrinfo hints = {};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE;
-  addrinfo* found = nullptr;
-  if (const int error =
-          getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found)) {
-    return gai_strerror(error);
-  }
-  std::string reason = "the system gives no reason; try again";
-  const int socket_fd = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
-  if (socket_fd < 0 || bind(socket_fd, found->ai_addr, found->ai_addrlen) != 0)
-    reason = std::strerror(errno);
-  if (socket_fd >= 0) close(socket_fd);
-  freeaddrinfo(found);
-  return reason;
 }
 
 // 0 seconds: gRPC's default, which is never.
@@ -158,7 +136,7 @@ std::string WithPort(const std::string& address, int port) {
 RpcServer::RpcServer(const ServerConfig& config, std::unique_ptr<Security> security,
                      std::function<void()> drain)
     : security_(std::move(security)),
-      service_(config, security_->keys()),
+      service_(config, security_->keys(), *metrics_),
       admin_service_({.keys = security_->keys(),
                       .active = service_.active(),
                       .is_draining = [this] { return service_.is_draining(); },
@@ -173,10 +151,16 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const ServerConfig& 
   EnablePlugins();
   BITDIAL_ASSIGN_OR_RETURN(std::unique_ptr<Security> security, Security::Open(config));
   std::unique_ptr<RpcServer> server(new RpcServer(config, std::move(security), std::move(drain)));
+  if (!config.metrics_listen.empty()) {
+    BITDIAL_ASSIGN_OR_RETURN(server->metrics_server_,
+                             MetricsServer::Start(config.metrics_listen, server->metrics_));
+  }
   BITDIAL_ASSIGN_OR_RETURN(server->server_,
                            Listen(config, config.listen, server->security_->credentials(),
                                   server->service_, server->port_));
-  server->SetHealth(false);
+  server->health_ =
+      std::make_unique<Health>(*server->server_->GetHealthCheckService(), *server->metrics_,
+                               std::chrono::seconds(config.stall_timeout_s));
   server->address_ = WithPort(config.listen, server->port_);
   if (!config.admin_listen.empty()) BITDIAL_RETURN_IF_ERROR(server->StartAdmin(config));
   return server;
@@ -203,7 +187,9 @@ absl::Status RpcServer::StartAdmin(const ServerConfig& config) {
 }
 
 RpcServer::~RpcServer() {
+  metrics_server_.reset();  // its answers are made of the model
   if (server_ == nullptr) return;
+  health_.reset();
   service_.BeginDrain();
   server_->Shutdown(std::chrono::system_clock::now() + kFlushTimeout);
   server_->Wait();
@@ -216,19 +202,14 @@ void RpcServer::Serve(const ServedModel& model) {
   engine_ = model.engine.get();
   service_.Serve(model);
   admin_service_.Serve(model);
-  SetHealth(true);
+  metrics_->Serve(model);
+  health_->Serve(*engine_);
 }
 
 int64_t RpcServer::Drain(std::chrono::seconds timeout) {
-  SetHealth(false);
+  health_->Drain();
   service_.BeginDrain();
   return engine_ == nullptr ? 0 : engine_->Drain(engine::Clock::now() + timeout);
-}
-
-void RpcServer::SetHealth(bool is_serving) {
-  grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
-  health->SetServingStatus("", is_serving);
-  health->SetServingStatus(kServiceName, is_serving);
 }
 
 }  // namespace bitdial::server

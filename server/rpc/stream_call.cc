@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "server/config/logging.h"
 #include "server/rpc/byte_buffer.h"
 #include "server/rpc/rpc_status.h"
 
@@ -65,12 +64,14 @@ StreamCall::StreamCall(const Server& server, Method method, std::string request_
     : server_(server),
       method_(method),
       request_id_(std::move(request_id)),
+      tag_{request_id_, request.trace_id},
       principal_(std::move(principal)),
       client_request_id_(request.client_request_id),
       weight_bits_(request.request.weight_bits),
       lists_bits_(request.request.auto_bits.has_value()),
       seed_(request.request.sampling.seed),
       tokens_per_message_(TokensPerMessage(request.request.num_top_logprobs)),
+      metrics_(server.metrics, request.request),
       echo_(std::make_move_iterator(request.text.echo.begin()),
             std::make_move_iterator(request.text.echo.end())),
       num_unfinished_(static_cast<size_t>(request.request.num_choices)) {
@@ -96,8 +97,9 @@ absl::Status StreamCall::Register(const Principal& principal, const engine::Requ
 }
 
 void StreamCall::Refuse(const absl::Status& status) {
-  LogRequest(spdlog::level::info, request_id_, "refused: {} key=\"{}\"",
+  LogRequest(spdlog::level::info, tag_, "refused: {} key=\"{}\"",
              absl::StatusCodeToString(status.code()), principal_);
+  server_.metrics.CountRejected(ReasonOf(status));
   active_.reset();
   {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -141,6 +143,7 @@ void StreamCall::OnPromptLogprobs(std::vector<engine::PromptLogprob> logprobs) {
 }
 
 void StreamCall::OnToken(engine::TokenEvent event) {
+  metrics_.OnToken(event);
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     Choice& choice = choices_.at(static_cast<size_t>(event.choice));
@@ -160,6 +163,7 @@ void StreamCall::OnToken(engine::TokenEvent event) {
 }
 
 void StreamCall::OnFinish(engine::FinishEvent event) {
+  metrics_.OnFinish(event);
   const std::lock_guard<std::mutex> lock(mutex_);
   choices_.at(static_cast<size_t>(event.choice)).end = std::move(event);
   PostPump();
@@ -296,25 +300,31 @@ v1::GenerateResponse StreamCall::MakeMessage(const Work& work) {
   return message;
 }
 
+void StreamCall::LogEnd(const engine::FinishEvent& end, const absl::Status& status) const {
+  const TokenStream& stream = choices_[static_cast<size_t>(end.choice)].stream;
+  LogRequest(
+      spdlog::level::info, tag_,
+      "ended: status={} key=\"{}\" choice={} reason=\"{}\" bits={} prompt_tokens={} cached={} "
+      "tokens={} computed={} preemptions={} queue_s={:.4f} prefill_s={:.4f} decode_s={:.4f}{}",
+      absl::StatusCodeToString(status.code()), principal_, end.choice,
+      stream.stop_matched() ? "stop string" : Name(end.reason),
+      end.min_bits == end.prompt_bits ? fmt::format("{}", end.min_bits)
+                                      : fmt::format("{}..{}", end.min_bits, end.prompt_bits),
+      end.num_prompt_tokens, end.num_cached_tokens, stream.num_tokens(), end.num_generated_tokens,
+      end.num_preemptions, end.queue_s, end.prefill_s, end.decode_s,
+      // Last, because the client chose it: nothing comes after it that it could pretend to be.
+      client_request_id_.empty() ? ""
+                                 : fmt::format(" client_request_id=\"{}\"", client_request_id_));
+}
+
 // Adds a choice's end to its last message; true when that ended the call too.
 bool StreamCall::EndChoice(const Work& work, v1::GenerateResponse& message) {
   const engine::FinishEvent& end = *work.end;
   const TokenStream& stream = choices_[static_cast<size_t>(work.choice)].stream;
   const absl::Status status = EndStatus(end);
-  LogRequest(spdlog::level::info, request_id_,
-             "ended: status={} key=\"{}\" choice={} reason=\"{}\" bits={} prompt_tokens={} cached={} tokens={} "
-             "computed={} preemptions={} queue_s={:.4f} prefill_s={:.4f} decode_s={:.4f}{}",
-             absl::StatusCodeToString(status.code()), principal_, end.choice,
-             stream.stop_matched() ? "stop string" : Name(end.reason),
-             end.min_bits == end.prompt_bits ? fmt::format("{}", end.min_bits)
-                                             : fmt::format("{}..{}", end.min_bits, end.prompt_bits),
-             end.num_prompt_tokens, end.num_cached_tokens, stream.num_tokens(),
-             end.num_generated_tokens, end.num_preemptions, end.queue_s, end.prefill_s,
-             end.decode_s,
-             // Last, because the client chose it: nothing comes after it that it could pretend to be.
-             client_request_id_.empty()
-                 ? ""
-                 : fmt::format(" client_request_id=\"{}\"", client_request_id_));
+  LogEnd(end, status);
+  if (!has_failed_) end_reason_ = stream.stop_matched() ? "stop" : Name(end.reason);
+  has_failed_ = has_failed_ || !status.ok();
   if (status.ok()) {
     *message.mutable_finish() = MakeFinish(end);
   } else {
@@ -326,6 +336,7 @@ bool StreamCall::EndChoice(const Work& work, v1::GenerateResponse& message) {
     const std::lock_guard<std::mutex> lock(mutex_);
     call_status = status.ok() && choices_.size() > 1 ? stop_reason_ : status;
   }
+  metrics_.OnEnd(absl::StatusCodeToString(call_status.code()), end_reason_);
   active_.reset();
   const grpc::Status wire_status = ToGrpcStatus(WithRequestId(call_status, request_id_));
   if (!call_status.ok() && IsEmpty(message)) {
@@ -345,7 +356,8 @@ void StreamCall::HandOver(v1::GenerateResponse message) {
 }
 
 absl::Status StreamCall::EndStatus(const engine::FinishEvent& end) {
-  if (choices_[static_cast<size_t>(end.choice)].stream.stop_matched()) return absl::OkStatus();  // however the computing ended after that
+  if (choices_[static_cast<size_t>(end.choice)].stream.stop_matched())
+    return absl::OkStatus();  // however the computing ended after that
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!stop_reason_.ok()) return stop_reason_;

@@ -17,6 +17,8 @@
 
 #include "bitdial/v1/inference.pb.h"
 #include "engine/engine.h"
+#include "server/config/logging.h"
+#include "server/metrics/request_metrics.h"
 #include "server/rpc/active_requests.h"
 #include "server/rpc/token_stream.h"
 #include "server/rpc/validator.h"
@@ -38,6 +40,7 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     const Tokenizer& tokenizer;
     WriterThread& writer;
     ActiveRequests& active;
+    Metrics& metrics;
     size_t max_unread_tokens;
   };
 
@@ -90,6 +93,7 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   v1::GenerateResponse MakeMessage(const Work& work);
   void HandOver(v1::GenerateResponse message);  // makes it the buffer_ to be written
   bool EndChoice(const Work& work, v1::GenerateResponse& message);
+  void LogEnd(const engine::FinishEvent& end, const absl::Status& status) const;
   absl::Status EndStatus(const engine::FinishEvent& end);
   v1::Finish MakeFinish(const engine::FinishEvent& end) const;
   void StopChoice(int32_t choice);
@@ -99,6 +103,7 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   const Server server_;
   const Method method_;
   const std::string request_id_;
+  const LogTag tag_;
   const std::string principal_;
   const std::string client_request_id_;
   const int weight_bits_;  // asked for; not with auto_bits
@@ -109,15 +114,19 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // Until the last message is handed over: who has read that may use the request's name again.
   std::unique_ptr<ActiveRequest> active_;
 
+  RequestMetrics metrics_;
+
   std::deque<Choice> choices_;  // [n]
   // Held by whoever set is_busy_.
   std::deque<std::string> echo_;
   bool has_sent_first_ = false;
+  bool has_failed_ = false;  // a choice has
+  std::string end_reason_;   // of the first choice that failed, or else of the last
   grpc::ByteBuffer buffer_;  // the message in flight
 
   std::mutex mutex_;
   std::deque<engine::PromptLogprob> prompt_logprobs_;
-  size_t num_unread_ = 0;     // tokens of all choices
+  size_t num_unread_ = 0;      // tokens of all choices
   size_t num_unfinished_ = 0;  // choices whose end is not in a message yet
   std::optional<engine::RequestId> engine_id_;
   absl::Status stop_reason_;  // why computing was stopped by us; OK: it was not

@@ -44,6 +44,7 @@ struct ValidRequest {
   engine::Request request;  // deadline is left to the caller
   TextOptions text;
   std::string client_request_id;  // the client's name for it; empty: none
+  std::string trace_id = {};      // left to the caller; for log lines, empty: none
 };
 
 // seed: used when the request has none.

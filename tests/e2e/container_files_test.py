@@ -144,6 +144,11 @@ class Compose(unittest.TestCase):
         source = self.services["proxy"]["volumes"][0].split(":")[0]
         self.assertTrue((SOURCE / source).is_file(), source)
 
+    def test_metrics_stay_inside(self):
+        self.assertEqual(self.services["bitdial"]["environment"]["BITDIAL_METRICS_LISTEN"].rsplit(":", 1)[0], "0.0.0.0")
+        self.assertNotIn("ports", self.services["bitdial"])
+        self.assertNotIn("9464", (SOURCE / "configs/haproxy.cfg").read_text())
+
     def test_variables_are_keys_of_the_configuration(self):
         variables = self.services["bitdial"]["environment"]
         done = run(BITDIAL, "serve", "--check-config", env={**os.environ, **variables})

@@ -18,7 +18,7 @@ import served
 from served import SOURCE, Server, run
 
 BUILD, CMAKE, CPACK = "", "", ""
-DOCS = ["api.md", "bench_serve.md", "cli.md", "configuration.md", "container.md", "glossary.md", "security.md"]
+DOCS = ["api.md", "bench_serve.md", "cli.md", "configuration.md", "container.md", "glossary.md", "operations.md", "security.md"]
 # No variable of the build or the tests reaches what is installed.
 BARE = {"PATH": "/usr/bin:/bin"}
 
@@ -45,7 +45,8 @@ class Tree:
 
     def test_holds_these_files_and_no_others(self):
         expected = ["bin/bitdial", "share/bitdial/proto/bitdial/v1/admin.proto", "share/bitdial/proto/bitdial/v1/inference.proto"]
-        expected += [f"share/bitdial/configs/{path.name}" for path in (SOURCE / "configs").iterdir()]
+        configs = [path for path in (SOURCE / "configs").rglob("*") if path.is_file()]
+        expected += [f"share/bitdial/{path.relative_to(SOURCE)}" for path in configs]
         expected += [f"share/bitdial/docs/{name}" for name in DOCS]
         expected += [f"share/doc/bitdial/{name}" for name in ["CHANGELOG.md", "LICENSE", "copyright"]]
         found = [path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file()]
