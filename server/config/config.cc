@@ -112,8 +112,10 @@ std::vector<ConfigKey> MakeKeys() {
       {"max_rpc_memory_bytes", SLOT(max_rpc_memory_bytes), "bytes", 16 << 20, kTera, {},
        "Memory gRPC may use for its buffers."},
       {"max_unread_tokens", SLOT(max_unread_tokens), "tokens", 1, 1 << 20, {},
-       "Tokens kept for a client that does not read; beyond it its request ends with "
-       "RESOURCE_EXHAUSTED."},
+       "Tokens kept for a client that reads slower than they are made; at that many its request is "
+       "paused until half of them are read."},
+      {"slow_reader_timeout_s", SLOT(slow_reader_timeout_s), "seconds", 0, 86'400, {},
+       "How long it may be paused before it ends with RESOURCE_EXHAUSTED."},
       {"drain_timeout_s", SLOT(drain_timeout_s), "seconds", 0, 86400, {},
        "After SIGTERM or SIGINT, how long running requests may go on before they are cancelled."},
       {"stall_timeout_s", SLOT(stall_timeout_s), "seconds", 0, 86400, {},

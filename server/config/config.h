@@ -70,6 +70,7 @@ struct ServerConfig {
   int64_t max_connection_age_grace_s = 0;
   int64_t max_rpc_memory_bytes = 256 << 20;
   int64_t max_unread_tokens = 1024;
+  int64_t slow_reader_timeout_s = 30;
   int64_t drain_timeout_s = 30;
   int64_t stall_timeout_s = 60;
 

@@ -66,21 +66,22 @@ InferenceService::InferenceService(const ServerConfig& config, const KeyStore& k
       metrics_(metrics),
       limits_(config.request),
       shares_prefixes_(config.share_prefixes),
-      max_unread_tokens_(static_cast<size_t>(config.max_unread_tokens)),
+      slow_reader_{static_cast<size_t>(config.max_unread_tokens),
+                   std::chrono::seconds(config.slow_reader_timeout_s)},
       process_tag_(fmt::format("{:08x}", static_cast<uint32_t>(RandomSeed()))),
       active_(config.max_active_requests) {}
 
 InferenceService::Serving::Serving(const ServedModel& served, const RequestLimits& limits,
                                    WriterThread& writer, ActiveRequests& active, Metrics& metrics,
-                                   size_t max_unread_tokens)
+                                   const SlowReaderLimits& slow_reader)
     : model(served),
       context{served.name,          served.engine->model(),   *served.tokenizer,
               served.chat_template, served.sampling_defaults, limits},
-      call_server{*served.engine, *served.tokenizer, writer, active, metrics, max_unread_tokens} {}
+      call_server{*served.engine, *served.tokenizer, writer, active, metrics, slow_reader} {}
 
 void InferenceService::Serve(const ServedModel& model) {
   serving_owner_ = std::make_unique<const Serving>(model, limits_, writer_, active_, metrics_,
-                                                   max_unread_tokens_);
+                                                   slow_reader_);
   serving_.store(serving_owner_.get(), std::memory_order_release);
 }
 

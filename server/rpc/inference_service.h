@@ -68,7 +68,7 @@ class InferenceService final : public RawInferenceService {
   // A model and what requests to it are held against.
   struct Serving {
     Serving(const ServedModel& served, const RequestLimits& limits, WriterThread& writer,
-            ActiveRequests& active, Metrics& metrics, size_t max_unread_tokens);
+            ActiveRequests& active, Metrics& metrics, const SlowReaderLimits& slow_reader);
     const ServedModel& model;
     const RequestContext context;
     const StreamCall::Server call_server;
@@ -101,7 +101,7 @@ class InferenceService final : public RawInferenceService {
   Metrics& metrics_;
   const RequestLimits limits_;
   const bool shares_prefixes_;  // callers' prompts may share K/V with each other's
-  const size_t max_unread_tokens_;
+  const SlowReaderLimits slow_reader_;
   const std::string process_tag_;  // keeps request ids of different runs apart in logs
   std::atomic<uint64_t> num_requests_{0};
   std::atomic<bool> is_draining_{false};

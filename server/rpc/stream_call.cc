@@ -144,22 +144,35 @@ void StreamCall::OnPromptLogprobs(std::vector<engine::PromptLogprob> logprobs) {
 
 void StreamCall::OnToken(engine::TokenEvent event) {
   metrics_.OnToken(event);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  Choice& choice = choices_.at(static_cast<size_t>(event.choice));
+  if (is_stopped_ || choice.is_stopped) return;
+  if (active_ != nullptr) active_->CountToken();
+  choice.tokens.push_back(std::move(event));  // IsReady keeps them few
+  ++num_unread_;
+  PostPump();
+}
+
+bool StreamCall::IsReady() {
+  const SlowReaderLimits& limits = server_.slow_reader;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    Choice& choice = choices_.at(static_cast<size_t>(event.choice));
-    if (is_stopped_ || choice.is_stopped) return;
-    if (active_ != nullptr) active_->CountToken();
-    if (num_unread_ < server_.max_unread_tokens) {
-      choice.tokens.push_back(std::move(event));
-      ++num_unread_;
-      PostPump();
-      return;
+    const size_t enough = paused_since_.has_value() ? limits.max_unread_tokens / 2 + 1
+                                                    : limits.max_unread_tokens;
+    if (is_stopped_ || num_unread_ < enough) {
+      paused_since_.reset();
+      return true;
     }
+    const engine::Clock::time_point now = engine::Clock::now();
+    if (!paused_since_.has_value()) paused_since_ = now;
+    if (now - *paused_since_ < limits.timeout) return false;
   }
   StopComputing(WithReason(
-      ResourceExhausted("the client reads too slowly: {} tokens wait for it (max_unread_tokens)",
-                        server_.max_unread_tokens),
+      ResourceExhausted("the client reads too slowly: {} tokens wait for it (max_unread_tokens), "
+                        "and after {} s (slow_reader_timeout_s) still do",
+                        limits.max_unread_tokens, limits.timeout.count()),
       kReasonSlowReader));
+  return false;
 }
 
 void StreamCall::OnFinish(engine::FinishEvent event) {

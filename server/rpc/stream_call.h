@@ -26,9 +26,15 @@
 
 namespace bitdial::server {
 
+// When a client's request is paused, and how long before it ends.
+struct SlowReaderLimits {
+  size_t max_unread_tokens;
+  std::chrono::seconds timeout;
+};
+
 // Slow clients: events wait in the queue while a message is being written. When max_unread_tokens
-// wait, the request is cancelled and the call ends with RESOURCE_EXHAUSTED; the engine is never
-// held up. The call always outlives the computing: it ends after the engine's OnFinish, so an ended
+// wait, the request is paused until half of them are gone, or it has been so for too long and ends
+// with RESOURCE_EXHAUSTED; the others are never held up. The call always outlives the computing: it ends after the engine's OnFinish, so an ended
 // call costs nothing more.
 class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                          public engine::EventSink,
@@ -41,7 +47,7 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     WriterThread& writer;
     ActiveRequests& active;
     Metrics& metrics;
-    size_t max_unread_tokens;
+    SlowReaderLimits slow_reader;
   };
 
   // Submits the request; a refusal ends the call with its status. gRPC owns the reactor returned.
@@ -53,6 +59,7 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void OnPromptLogprobs(std::vector<engine::PromptLogprob> logprobs) override;
   void OnToken(engine::TokenEvent event) override;
   void OnFinish(engine::FinishEvent event) override;
+  bool IsReady() override;
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
@@ -127,6 +134,7 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::mutex mutex_;
   std::deque<engine::PromptLogprob> prompt_logprobs_;
   size_t num_unread_ = 0;      // tokens of all choices
+  std::optional<engine::Clock::time_point> paused_since_;
   size_t num_unfinished_ = 0;  // choices whose end is not in a message yet
   std::optional<engine::RequestId> engine_id_;
   absl::Status stop_reason_;  // why computing was stopped by us; OK: it was not

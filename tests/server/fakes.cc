@@ -171,6 +171,10 @@ void FakeEngine::Run() {
     if (sequences_.empty()) return;
     const auto batch = sequences_;
     for (const auto& [id, sequence] : batch) {
+      lock.unlock();
+      const bool is_ready = sequence->sink->IsReady();
+      lock.lock();
+      if (!is_ready && !sequence->is_cancelled) continue;
       std::optional<engine::TokenEvent> token;
       std::optional<engine::FinishEvent> finish = Step(*sequence, token);
       if (sequence->num_generated == 1 && token.has_value() &&

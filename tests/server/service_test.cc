@@ -343,9 +343,35 @@ TEST_F(ServiceTest, FullQueueIsResourceExhaustedWithARetry) {
 
 // Tokens of 64 KiB fill gRPC's windows soon; then tokens wait in the queue until it
 // is full.
-TEST_F(ServiceTest, SlowReaderIsCancelledAndOthersGoOn) {
+TEST_F(ServiceTest, SlowReaderIsPausedAndGoesOnWhenItReads) {
   ServerConfig config;
   config.max_unread_tokens = 50;
+  StartServer({.script_ids = {ByteTokenizer::kLong}, .repeats = true}, config, 64 << 10);
+  grpc::ClientContext context;
+  v1::GenerateRequest request = Hello();
+  request.mutable_params()->mutable_stopping()->set_max_tokens(600);
+  auto reader = stub_->Generate(&context, request);
+  int64_t num_made = -1;  // it stops growing: paused
+  ASSERT_TRUE(WaitUntil([&] {
+    const int64_t before = std::exchange(num_made, engine().num_tokens_made());
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    return num_made > 0 && before == num_made;
+  }));
+  EXPECT_LT(num_made, 600);
+  v1::GenerateRequest quick = Hello();
+  quick.mutable_params()->mutable_stopping()->set_max_tokens(2);
+  EXPECT_TRUE(Generate(quick).status.ok());
+  v1::GenerateResponse message;
+  int num_tokens = 0;
+  while (reader->Read(&message)) num_tokens += message.delta().token_ids_size();
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(num_tokens, 600);
+}
+
+TEST_F(ServiceTest, SlowReaderIsCancelledInTimeAndOthersGoOn) {
+  ServerConfig config;
+  config.max_unread_tokens = 50;
+  config.slow_reader_timeout_s = 0;
   StartServer({.script_ids = {ByteTokenizer::kLong}, .repeats = true}, config, 64 << 10);
   grpc::ClientContext context;
   v1::GenerateRequest request = Hello();
