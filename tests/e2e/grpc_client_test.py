@@ -326,7 +326,8 @@ class AnyBcqRelease(unittest.TestCase):
     def test_greedy_ids(self):
         golden = served.anybcq_golden()
         # f32: the margins of the golden are far above its rounding, not above that of f16 keys and values.
-        server = Server(BITDIAL, served.ANYBCQ_RELEASE, "--kv-format", "f32", context=served.ANYBCQ_CONTEXT)
+        server = Server(BITDIAL, served.ANYBCQ_RELEASE, "--kv-format", "f32", "--numerics", "exact",
+                        context=served.ANYBCQ_CONTEXT)
         self.addCleanup(server.stop)
         with grpc.insecure_channel(server.address) as channel:
             stub = pb_grpc.InferenceServiceStub(channel)
