@@ -16,21 +16,19 @@ import collections
 import concurrent.futures
 import random
 import sys
-import threading
 import unittest
 
 import grpc
 
 import served
+from questions import SEED, Neighbours, Question, ask
 from served import Server
 
 BITDIAL = served.bitdial_path()
-SEED = 20
 NUM_ASKERS = 8
-NUM_NEIGHBOURS = 8
 MAX_QUESTIONS = 400       # asked alone once, then in company again and again
+OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 KV_CACHE_BYTES = 2 << 20  # 32 blocks of 32 tokens; some eight of these requests want more
-CALL_TIMEOUT_S = 120      # a call that hangs fails the test instead of stopping it
 
 
 def setUpModule():
@@ -42,118 +40,6 @@ def setUpModule():
 
 def tearDownModule():
     FOLDER.cleanup()
-
-
-def some_prompt(story, choose):
-    """A piece of the story. Few beginnings, so that prompts share blocks; any length, so that they end anywhere in one."""
-    begin = choose.randrange(6) * 100
-    return story[begin:begin + choose.choice((choose.randint(1, 31), choose.randint(32, 100), choose.randint(100, 300)))]
-
-
-class Question:
-    """A greedy request at fixed bits. It follows from its number alone."""
-
-    def __init__(self, story, number):
-        choose = random.Random(f"{SEED}/{number}")
-        self.prompt = some_prompt(story, choose)
-        self.bits = choose.choice((2, 3, 4))
-        self.max_tokens = choose.randint(4, 40)
-        self.echo = choose.random() < 0.1  # with the prompt's log-probabilities
-
-    def request(self, **params):
-        return pb.GenerateRequest(token_ids=pb.TokenIds(ids=self.prompt), params=pb.RequestParams(
-            weight_bits=self.bits, sampling=pb.SamplingParams(temperature=0),
-            stopping=pb.StoppingParams(max_tokens=self.max_tokens, ignore_eos=True),
-            output=pb.OutputParams(logprobs=True, top_logprobs=5, echo=self.echo), **params))
-
-    def __str__(self):
-        return f"{len(self.prompt)} prompt tokens, {self.max_tokens} output tokens, {self.bits} bits"
-
-
-class Answer:
-    """What one choice of a request got. Log-probabilities stay as the wire has them: equal bytes are equal floats."""
-
-    def __init__(self):
-        self.ids, self.logprobs, self.prompt_logprobs, self.usage = [], [], [], None
-
-    def take(self, message):
-        self.ids += message.delta.token_ids
-        self.logprobs += [p.SerializeToString() for p in message.delta.logprobs]
-        self.prompt_logprobs += [p.SerializeToString() for p in message.prompt_logprobs]
-        if message.HasField("finish"):
-            self.usage = message.finish.usage
-
-    def difference(self, alone, is_first_choice):
-        """None where there is none. The prompt's log-probabilities come with the first choice alone."""
-        if self.usage is None:
-            return "it has no end"
-        for name, ours, theirs in (("token id", self.ids, alone.ids), ("log-probability", self.logprobs, alone.logprobs),
-                                   ("log-probability of the prompt", self.prompt_logprobs,
-                                    alone.prompt_logprobs if is_first_choice else [])):
-            if len(ours) != len(theirs):
-                return f"{len(ours)} of {name}, {len(theirs)} alone"
-            for i, (mine, other) in enumerate(zip(ours, theirs)):
-                if mine != other:
-                    return f"{name} {i}: {mine} in company, {other} alone"
-        return None
-
-
-def ask(stub, request, num_choices=1):
-    answers = [Answer() for _ in range(num_choices)]
-    for message in stub.Generate(request, timeout=CALL_TIMEOUT_S):
-        index = message.finish.index if message.HasField("finish") else message.delta.index
-        answers[index].take(message)
-    return answers
-
-
-class Neighbours:
-    """Keeps the server busy with what is not checked, until told to stop."""
-
-    def __init__(self, address, story):
-        self._story = story
-        self._address = address
-        self._stop = threading.Event()
-        self.num_ended = collections.Counter()
-        self._lock = threading.Lock()
-        self._pool = concurrent.futures.ThreadPoolExecutor(NUM_NEIGHBOURS)
-        self._runs = [self._pool.submit(self._run, number) for number in range(NUM_NEIGHBOURS)]
-
-    def _run(self, number):
-        choose = random.Random(f"{SEED}/neighbour/{number}")
-        with grpc.insecure_channel(self._address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
-            stub = pb_grpc.InferenceServiceStub(channel)
-            while not self._stop.is_set():
-                status = self._ask(stub, choose)
-                with self._lock:
-                    self.num_ended[status] += 1
-
-    def _ask(self, stub, choose):
-        """One request; half of them are cancelled somewhere."""
-        patience = choose.randint(0, 12) if choose.random() < 0.5 else 1 << 30
-        call = stub.Generate(self._request(choose), timeout=CALL_TIMEOUT_S)
-        try:
-            for num_messages, _ in enumerate(call):
-                if num_messages >= patience:
-                    call.cancel()
-            return "OK"
-        except grpc.RpcError as error:
-            return error.code().name
-
-    def _request(self, choose):
-        if choose.random() < 0.5:
-            bits = {"auto_bits": pb.AutoBits(min_bits=choose.choice((2, 3)), tpot_ms=1)}
-        else:
-            bits = {"weight_bits": choose.choice((2, 3, 4))}
-        return pb.GenerateRequest(token_ids=pb.TokenIds(ids=some_prompt(self._story, choose)), params=pb.RequestParams(
-            n=choose.choice((1, 1, 2, 4)), priority=choose.randint(-3, 3), prefix_cache=choose.random() < 0.7, **bits,
-            sampling=pb.SamplingParams(temperature=choose.choice((0, 1))),
-            stopping=pb.StoppingParams(max_tokens=choose.randint(1, 60), ignore_eos=True)))
-
-    def stop(self):
-        self._stop.set()
-        self._pool.shutdown()
-        for run in self._runs:
-            run.result()  # so that an exception comes out
 
 
 class IsolationTest(unittest.TestCase):
@@ -178,13 +64,13 @@ class IsolationTest(unittest.TestCase):
         _, alone_stub = self.serve("--prefix-cache", "false", "--threads", "1")
         text = (served.SOURCE / "demo/story.txt").read_text()
         story = list(alone_stub.Tokenize(pb.TokenizeRequest(text=text)).token_ids)
-        self.questions = [Question(story, number) for number in range(min(OPTIONS.answers, MAX_QUESTIONS))]
+        self.questions = [Question(pb, story, number) for number in range(min(OPTIONS.answers, MAX_QUESTIONS))]
         alone = [ask(alone_stub, question.request(prefix_cache=False))[0] for question in self.questions]
 
         # No --threads: every core, where the other has one.
         server, stub = self.serve("--kv-admission", "optimistic", "--kv-cache-bytes", str(KV_CACHE_BYTES),
                                   "--max-step-tokens", "96", "--priority-step-ms", "50")
-        neighbours = Neighbours(server.address, story)
+        neighbours = Neighbours(pb, pb_grpc, lambda: grpc.insecure_channel(server.address, OWN_CONNECTION), story)
         figures, troubles = collections.Counter(), []
         with concurrent.futures.ThreadPoolExecutor(NUM_ASKERS) as askers:
             for number, answers in askers.map(lambda number: self.ask_in_company(stub, number), range(OPTIONS.answers)):
