@@ -347,7 +347,7 @@ def report_server(soak):
     if soak.left:
         engine = soak.left.engine
         print(f"Left at the end: {engine.num_running} running, {engine.num_queued} queued, {engine.kv_blocks_used} blocks "
-              f"used, {engine.kv_blocks_cached} of {engine.kv_blocks_total} cached; {engine.num_preemptions} preemptions in all.\n")
+              f"used, {engine.kv_blocks_cached} of {engine.kv_blocks_total} cached; {engine.num_preemptions} preemptions in all.")
 
 
 def read(footprint, name):
@@ -356,7 +356,7 @@ def read(footprint, name):
 
 
 def report_hostile(soak):
-    print("## Hostile clients\n\n| what they did | how it ended |\n|---|---|")
+    print("\n## Hostile clients\n\n| what they did | how it ended |\n|---|---|")
     for what, outcomes in soak.hostile.items():
         print(f"| {what} | " + "; ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items())) + " |")
     print("\n## Requests by the server's log\n\n| status | choices |\n|---|---|")
