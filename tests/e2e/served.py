@@ -111,7 +111,11 @@ class Server:
     def stop(self):
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
-        return self.wait()
+        try:
+            return self.wait()
+        except subprocess.TimeoutExpired as error:
+            self.process.kill()
+            raise RuntimeError("the server did not end after SIGTERM:\n" + "\n".join(self.log[-20:])) from error
 
 
 def wait_until(is_true, timeout=20):
