@@ -4,7 +4,8 @@ means, and afterwards nothing is left of them: no request, block, thread, descri
 the packages of requirements.txt.
 
     BITDIAL=build/release/bitdial python3 tests/e2e/storm_test.py                      250 requests a storm, as ctest does
-    BITDIAL=build/release/bitdial python3 tests/e2e/storm_test.py --requests 10000     also holds the second storm's memory to 1%
+    BITDIAL=build/release/bitdial python3 tests/e2e/storm_test.py --requests 10000     also holds the second storm's
+                                                                                       memory to 1%
 
 Each kv_admission has a warm-up storm and two equal ones.
 """
@@ -35,6 +36,7 @@ KV_CACHE_BYTES = 20 << 16  # 20 blocks of 32 tokens: one long request and little
 MAX_TOKENS = 64
 MAX_PROMPT = 400
 CALL_TIMEOUT_S = 120      # for what nobody ends: a call that hangs fails the test instead of stopping it
+DEFAULT_REQUESTS = 250           # with fewer some pairs of moment and means are not drawn
 MIN_REQUESTS_FOR_MEMORY = 10000  # below it the allocator's noise is about 1%
 MIN_REQUESTS_FOR_STATES = 1000   # below it luck decides whether the short states are met
 # gRPC's own pools: they begin small, grow when many calls come at once, and never shrink. Each stays within a few a core;
@@ -273,7 +275,8 @@ class CancelStorm:
         engine = self.status().engine
         self.report(first + second, states, engine, seconds, baseline, after_first, after_second)
         self.expect_known_outcomes(first + second)
-        self.expect_every_kind(first + second)
+        if OPTIONS.requests >= DEFAULT_REQUESTS:
+            self.expect_every_kind(first + second)
         if OPTIONS.requests >= MIN_REQUESTS_FOR_STATES:
             for state in STATES:
                 self.assertTrue(any(key[1] == state for key in states), f"no request ended in the state {state}: {states}")
@@ -319,7 +322,7 @@ class Optimistic(CancelStorm, unittest.TestCase):
 def parse_options():
     """Ours; the rest is unittest's."""
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--requests", type=int, default=250)
+    parser.add_argument("--requests", type=int, default=DEFAULT_REQUESTS)
     options, rest = parser.parse_known_args()
     return options, [sys.argv[0], *rest]
 
