@@ -109,7 +109,7 @@ release() {
   part "build release" 900 build release -DBITDIAL_TESTS=ON || return 0
   local label known
   # Seconds; what they are made of is in docs/testing.md.
-  declare -A budget=([house]=30 [kernels]=120 [kvcache]=30 [quant]=120 [engine]=120 [server]=120 [e2e]=240 [fuzz]=120)
+  declare -A budget=([house]=30 [kernels]=120 [kvcache]=30 [quant]=120 [engine]=120 [server]=120 [e2e]=360 [fuzz]=120)
   for label in "${LABELS[@]}"; do
     if has_tests release -L "^$label\$" -LE '^slow$'; then
       part "$label" "${budget[$label]}" run_ctest release "$label" -L "^$label\$" -LE '^slow$' || true

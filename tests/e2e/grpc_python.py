@@ -25,11 +25,12 @@ except ImportError as error:
 import served
 
 
-def make_stubs(folder):
-    """Python code from the proto as it is published: no file of ours but the .proto."""
+def make_stubs(folder, name="inference"):
+    """Python code from bitdial/v1/NAME.proto as it is published: no file of ours but the .proto."""
     arguments = ["protoc", f"-I{served.SOURCE / 'proto'}", f"--python_out={folder}", f"--grpc_python_out={folder}",
-                 "bitdial/v1/inference.proto"]
+                 f"bitdial/v1/{name}.proto"]
     if protoc.main(arguments) != 0:
-        raise RuntimeError("protoc failed on bitdial/v1/inference.proto")
-    sys.path.insert(0, str(folder))
-    return importlib.import_module("bitdial.v1.inference_pb2"), importlib.import_module("bitdial.v1.inference_pb2_grpc")
+        raise RuntimeError(f"protoc failed on bitdial/v1/{name}.proto")
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    return importlib.import_module(f"bitdial.v1.{name}_pb2"), importlib.import_module(f"bitdial.v1.{name}_pb2_grpc")

@@ -7,13 +7,8 @@ Everything is on the loopback network. The ill-behaved client comes from 127.0.0
 """
 import grpc_python  # first: it may change the interpreter
 
-import os
-import pathlib
-import shutil
 import signal
 import socket
-import ssl
-import subprocess
 import threading
 import time
 import unittest
@@ -21,19 +16,16 @@ import unittest
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+import proxied
 import served
-from served import Server, run, wait_until
+from proxied import grpc_message
+from served import Server, wait_until
 
 BITDIAL = served.bitdial_path()
-CONFIG = served.SOURCE / "configs/haproxy.cfg"
-OTHER_ADDRESS = "127.0.0.2"
-GENERATE = "/bitdial.v1.InferenceService/Generate"
 NO_SERVICE = "/nobody/Here"
 
-os.environ["PATH"] += ":/usr/sbin"  # where Debian has haproxy, and users do not look
-for tool in ("haproxy", "openssl"):
-    if shutil.which(tool) is None:
-        grpc_python.skip(f"the proxy needs {tool}")
+if tool := proxied.missing_tool():
+    grpc_python.skip(f"the proxy needs {tool}")
 
 
 def setUpModule():
@@ -41,10 +33,7 @@ def setUpModule():
     FOLDER = served.temporary_folder()
     pb, pb_grpc = grpc_python.make_stubs(FOLDER.name)
     _, BITS = served.make_model(BITDIAL, FOLDER.name)
-    folder = pathlib.Path(FOLDER.name)
-    run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
-        "subjectAltName=DNS:localhost", "-keyout", folder / "key.pem", "-out", folder / "cert.pem", check=True)
-    (folder / "bitdial.pem").write_bytes((folder / "cert.pem").read_bytes() + (folder / "key.pem").read_bytes())
+    proxied.make_certificate(FOLDER.name)
     SERVER = Server(BITDIAL, BITS)
 
 
@@ -54,131 +43,17 @@ def tearDownModule():
     assert code == 0, (code, SERVER.log)
 
 
-class Proxy:
-    """haproxy with the shipped configuration, or with pieces of its text replaced."""
-
+class Proxy(proxied.Proxy):
     def __init__(self, server_address, replace=()):
-        text = CONFIG.read_text()
-        for old, new in replace:
-            if text.count(old) != 1:
-                raise RuntimeError(f"{CONFIG} has {old!r} {text.count(old)} times, expected once")
-            text = text.replace(old, new)
-        self._stats = f"{FOLDER.name}/stats"
-        text = text.replace("global\n", f"global\n    stats socket {self._stats}\n", 1)
-        path = pathlib.Path(FOLDER.name) / "haproxy.cfg"
-        path.write_text(text)
-        # It takes over a socket that listens already: no port is lost between choosing it and using it.
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port = listener.getsockname()[1]
-            environment = {"PROXY_LISTEN": f"fd@{listener.fileno()}", "PROXY_SERVER": server_address,
-                           "PROXY_CERTIFICATE": f"{FOLDER.name}/bitdial.pem", "PATH": os.environ["PATH"]}
-            self.process = subprocess.Popen(["haproxy", "-db", "-f", path], stdout=subprocess.PIPE, env=environment,
-                                            stderr=subprocess.STDOUT, text=True, pass_fds=[listener.fileno()])
-        self.log = []
-        self._reader = threading.Thread(target=self._read_log, daemon=True)
-        self._reader.start()
-        self._channels = []
-
-    def _read_log(self):
-        for line in self.process.stdout:
-            self.log.append(line.rstrip("\n"))
-
-    def num_calls(self):
-        """What holds a place in the server."""
-        with socket.socket(socket.AF_UNIX) as stats:
-            stats.connect(self._stats)
-            stats.sendall(b"show stat bitdial 4 -1\n")
-            names, values = stats.makefile().read().split("\n")[:2]
-        return int(dict(zip(names.split(","), values.split(",")))["scur"])
-
-    def channel(self):
-        """A connection of its own."""
-        root = (pathlib.Path(FOLDER.name) / "cert.pem").read_bytes()
-        return self._open(grpc.ssl_channel_credentials(root))
-
-    def channel_that_trusts_others(self):
-        return self._open(grpc.ssl_channel_credentials())
-
-    def _open(self, credentials):
-        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.ssl_target_name_override", "localhost")]
-        self._channels.append(grpc.secure_channel(f"127.0.0.1:{self.port}", credentials, options))
-        return self._channels[-1]
+        super().__init__(FOLDER.name, server_address, replace)
 
     def stub(self):
         return pb_grpc.InferenceServiceStub(self.channel())
 
-    def stop(self):
-        for channel in self._channels:
-            channel.close()
-        code = self.process.poll()
-        self.process.terminate()
-        self.process.wait(30)
-        self._reader.join(5)
-        self.process.stdout.close()
-        if code not in (None, 0):
-            raise AssertionError(f"haproxy had ended with {code}:\n" + "\n".join(self.log))
 
-
-class RawClient:
-    """HTTP/2 in frames, for what no gRPC library would send."""
-    DATA, HEADERS, RST_STREAM, SETTINGS, PING, CONTINUATION = 0, 1, 3, 4, 6, 9
-
-    def __init__(self, port, source=OTHER_ADDRESS):
-        context = ssl.create_default_context(cafile=f"{FOLDER.name}/cert.pem")
-        context.set_alpn_protocols(["h2"])
-        plain = socket.create_connection(("127.0.0.1", port), timeout=30, source_address=(source, 0))
-        self.socket = context.wrap_socket(plain, server_hostname="localhost")
-        self.received = b""
-
-    @staticmethod
-    def frame(kind, flags, stream, payload=b""):
-        return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
-
-    @classmethod
-    def preface(cls):
-        return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + cls.frame(cls.SETTINGS, 0, 0)
-
-    @classmethod
-    def headers(cls, stream, path=GENERATE, ends=False, content_type="application/grpc"):
-        def field(name, value):
-            return b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
-
-        fields = {":method": "POST", ":scheme": "https", ":path": path, ":authority": "localhost",
-                  "content-type": content_type, "te": "trailers"}
-        block = b"".join(field(name, value) for name, value in fields.items())
-        return cls.frame(cls.HEADERS, 4 | ends, stream, block)  # END_HEADERS, END_STREAM
-
-    def send(self, *frames):
-        """False when the proxy has closed, or takes nothing more because its answers are not read."""
-        try:
-            self.socket.sendall(b"".join(frames))
-            return True
-        except OSError:
-            return False
-
-    def receive_until(self, is_enough):
-        """Reads until is_enough(frames) or the end; returns the frames and whether the proxy has closed."""
-        while not is_enough(self.frames()):
-            try:
-                data = self.socket.recv(65536)
-            except ConnectionError:
-                data = b""
-            if not data:
-                return self.frames(), True
-            self.received += data
-        return self.frames(), False
-
-    def frames(self):
-        """(kind, stream, payload) of what has come whole."""
-        found, rest = [], self.received
-        while len(rest) >= 9 and len(rest) >= 9 + int.from_bytes(rest[:3], "big"):
-            size = int.from_bytes(rest[:3], "big")
-            found.append((rest[3], int.from_bytes(rest[5:9], "big"), rest[9:9 + size]))
-            rest = rest[9 + size:]
-        return found
-
-    def close(self):
-        self.socket.close()
+class RawClient(proxied.RawClient):
+    def __init__(self, port):
+        super().__init__(port, f"{FOLDER.name}/cert.pem")
 
 
 class Stream:
@@ -220,12 +95,6 @@ def request(text="the thing", **stopping):
 
 def long_request():
     return request(max_tokens=30000, ignore_eos=True)
-
-
-def message_of(request_):
-    """As gRPC frames it."""
-    data = request_.SerializeToString()
-    return b"\0" + len(data).to_bytes(4, "big") + data
 
 
 def ids_of(messages):
@@ -439,7 +308,7 @@ class Limits(ProxyTest):
     def test_silent_calls_of_a_client_that_left(self):
         proxy = self.start()
         client = self.raw(proxy)
-        message = message_of(long_request())
+        message = grpc_message(long_request())
         streams = {1, 3, 5, 7}
         client.send(client.preface(), *(client.headers(stream) + client.frame(client.DATA, 1, stream, message)  # END_STREAM
                                         for stream in streams))
@@ -476,7 +345,7 @@ class Limits(ProxyTest):
         unread = self.raw(proxy)
         no_window = (4).to_bytes(2, "big") + (0).to_bytes(4, "big")  # SETTINGS_INITIAL_WINDOW_SIZE
         unread.send(unread.preface(), unread.frame(unread.SETTINGS, 0, 0, no_window), unread.headers(1),
-                    unread.frame(unread.DATA, 1, 1, message_of(long_request())))  # END_STREAM
+                    unread.frame(unread.DATA, 1, 1, grpc_message(long_request())))  # END_STREAM
         self.assertTrue(wait_until(lambda: proxy.num_calls() == 1))
         self.assertTrue(wait_until(lambda: proxy.num_calls() == 0, 60))
         self.expect_served(proxy.stub())

@@ -1,4 +1,5 @@
 """A real `bitdial serve` on a quantized tiny model, for tests. Standard library only."""
+import collections
 import json
 import os
 import pathlib
@@ -8,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+import typing
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 # Long enough for a request that is still running when a test interrupts it.
@@ -33,6 +35,38 @@ def make_model(bitdial, folder):
     if made.returncode != 0:
         raise RuntimeError(f"bitdial quantize failed with {made.returncode}:\n{made.stderr}")
     return dense, bits
+
+
+def make_demo(bitdial, folder):
+    """demo/llama with 2 to 4 bit-planes: trained, so that prompts and bits change its answers."""
+    bits = pathlib.Path(folder) / "demo-bits"
+    made = run(bitdial, "quantize", SOURCE / "demo/llama", "-o", bits, "--bits", "2-4", "--group-size", 64)
+    if made.returncode != 0:
+        raise RuntimeError(f"bitdial quantize failed with {made.returncode}:\n{made.stderr}")
+    return bits
+
+
+class Footprint(typing.NamedTuple):
+    """What the kernel says a process holds now."""
+    resident_kib: int
+    threads: collections.Counter  # by name, of which the kernel keeps 15 characters
+    descriptors: int
+
+
+def footprint(pid):
+    process = pathlib.Path(f"/proc/{pid}")
+    resident = next(line for line in (process / "status").read_text().splitlines() if line.startswith("VmRSS:"))
+    return Footprint(int(resident.split()[1]), thread_names(process), len(os.listdir(process / "fd")))
+
+
+def thread_names(process):
+    names = collections.Counter()
+    for thread in (process / "task").iterdir():
+        try:
+            names[(thread / "comm").read_text().strip()] += 1
+        except OSError:
+            pass  # it has ended meanwhile
+    return names
 
 
 class Server:
@@ -77,7 +111,11 @@ class Server:
     def stop(self):
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
-        return self.wait()
+        try:
+            return self.wait()
+        except subprocess.TimeoutExpired as error:
+            self.process.kill()
+            raise RuntimeError("the server did not end after SIGTERM:\n" + "\n".join(self.log[-20:])) from error
 
 
 def wait_until(is_true, timeout=20):
