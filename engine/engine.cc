@@ -163,7 +163,8 @@ absl::Status EngineThread::CheckQueue(int64_t num_prompt_tokens) const {
         options_.max_queued_requests);
   }
   const int64_t num_tokens = num_inbox_tokens_ + stats_.num_queued_tokens;
-  if (num_tokens + num_prompt_tokens > options_.max_queued_tokens) {
+  // A prompt longer than the bound may wait alone: refused, it would be refused for ever.
+  if (num_tokens > 0 && num_tokens + num_prompt_tokens > options_.max_queued_tokens) {
     return ResourceExhausted(
         "the queue is full: {} prompt tokens wait, {} more are over the limit of {}; try again "
         "later",
@@ -233,8 +234,10 @@ absl::StatusOr<int32_t> NumKvBlocks(const EngineOptions& options, const DecoderM
     return InvalidArgument("kv_cache_bytes {} holds no block: {} tokens take {} bytes",
                            options.kv_cache_bytes, shape.block_tokens, shape.BytesPerBlock());
   }
-  // More than every running sequence's whole context is never used.
-  num_blocks = std::min(num_blocks, blocks_per_seq * options.max_running_requests);
+  // More than every running sequence's whole context is never used, but by cached prompts.
+  if (!options.prefix_cache || options.kv_cache_bytes == 0) {
+    num_blocks = std::min(num_blocks, blocks_per_seq * options.max_running_requests);
+  }
   return static_cast<int32_t>(std::min<int64_t>(num_blocks, std::numeric_limits<int32_t>::max()));
 }
 

@@ -61,7 +61,7 @@ struct EngineOptions {
 // A consistent picture as of the last plan or step; counters never fall.
 struct EngineStats {
   int32_t num_running = 0;
-  int32_t num_queued = 0;            // waiting for room; both count every choice
+  int32_t num_queued = 0;            // requests that wait for room; num_running counts every choice
   int64_t num_queued_tokens = 0;     // prompt tokens of num_queued
   int64_t num_steps = 0;
   int64_t num_tokens_computed = 0;   // rows of all steps: prompt and output, recomputed ones too

@@ -40,14 +40,16 @@ int Sequence::BitsOf(int32_t position) const {
 
 int Sequence::MinBits() const {
   // The row of the last token was not computed when the request ended.
-  const auto used = decode_bits.begin() + std::min<std::ptrdiff_t>(std::ssize(decode_bits),
-                                                                   std::max(num_generated_tokens() - 1, 0));
+  const auto used =
+      decode_bits.begin() +
+      std::min<std::ptrdiff_t>(std::ssize(decode_bits), std::max(num_generated_tokens() - 1, 0));
   const auto least = std::min_element(decode_bits.begin(), used);
   return least == used ? prompt_bits : std::min<int>(prompt_bits, *least);
 }
 
 bool Sequence::Before(const Sequence* a, const Sequence* b) {
-  return std::tie(a->virtual_arrival, a->id, a->choice) < std::tie(b->virtual_arrival, b->id, b->choice);
+  return std::tie(a->virtual_arrival, a->id, a->choice) <
+         std::tie(b->virtual_arrival, b->id, b->choice);
 }
 
 int64_t Sequence::MaxKvTokens(const Request& request) {

@@ -30,23 +30,26 @@ struct Sequence {
   std::shared_ptr<EventSink> sink;
   std::vector<int32_t> tokens;      // the prompt, then the output
   int32_t num_computed_tokens = 0;  // tokens whose K/V is in the cache
-  int32_t num_once_computed = 0;    // the most num_computed_tokens ever was: preemption takes it back
+  int32_t num_once_computed = 0;  // the most num_computed_tokens ever was: preemption takes it back
   kvcache::BlockTable blocks;
   // The bits of the prompt's rows; of auto_bits 0 until it is first admitted.
   int prompt_bits = 0;
-  std::vector<uint8_t> decode_bits;  // with auto_bits: of the row of each output token, as far as settled
-  // Names of the prompt's whole blocks in the prefix cache, at prompt_bits; empty: it does not take part.
+  // With auto_bits: of the row of each output token, as far as settled.
+  std::vector<uint8_t> decode_bits;
+  // Names of the prompt's whole blocks in the prefix cache, at prompt_bits; empty: it does not take
+  // part.
   std::vector<kvcache::PrefixKey> prefix_keys;
-  int keys_bits = -1;                // that prefix_keys were made for
-  int32_t num_listed_blocks = 0;     // the first so many are in the prefix cache, or need not be
-  int32_t num_cached_tokens = 0;     // that the first admission found there
+  int keys_bits = -1;             // that prefix_keys were made for
+  int32_t num_listed_blocks = 0;  // the first so many are in the prefix cache, or need not be
+  int32_t num_cached_tokens = 0;  // that the first admission found there
   int32_t num_preemptions = 0;
-  bool is_paused = false;            // its sink is not ready: nothing of it is computed
+  bool is_paused = false;  // its sink is not ready: nothing of it is computed
   std::unordered_map<int32_t, SeenToken>
       seen;  // of every id in tokens; empty when no penalty is asked for
 
   Clock::time_point submitted_at;
-  Clock::time_point virtual_arrival;  // submitted_at less the head start of the priority: the place in the order
+  // submitted_at less the head start of the priority: the place in the order.
+  Clock::time_point virtual_arrival;
   std::optional<Clock::time_point> scheduled_at;
   std::optional<Clock::time_point> first_token_at;  // or the end of the prompt when max_tokens is 0
 

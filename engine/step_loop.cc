@@ -137,9 +137,9 @@ void StepLoop::EndExpired(Clock::time_point now) {
   }
   for (const Sequence* sequence : expired) {
     End(sequence->id, FinishReason::kDeadline,
-        absl::DeadlineExceededError(
-            fmt::format("the deadline passed after {} of at most {} tokens",
-                        sequence->num_generated_tokens(), sequence->request.max_tokens)));
+        absl::DeadlineExceededError(fmt::format("the deadline passed after {} of at most {} tokens",
+                                                sequence->num_generated_tokens(),
+                                                sequence->request.max_tokens)));
   }
 }
 
@@ -330,8 +330,9 @@ void StepLoop::WarmUp() {
 EngineStats StepLoop::stats() const {
   EngineStats stats = totals_;
   stats.num_running = static_cast<int32_t>(scheduler_.running().size());
-  stats.num_queued = static_cast<int32_t>(scheduler_.waiting().size());
   for (const Sequence* sequence : scheduler_.waiting()) {
+    if (sequence->choice > 0) continue;
+    ++stats.num_queued;
     stats.num_queued_tokens += sequence->num_prompt_tokens();
   }
   stats.num_preemptions = scheduler_.counters().num_preemptions;

@@ -21,15 +21,15 @@ struct StepLoopOptions {
   int32_t num_kv_blocks = 0;
   bool prefix_cache = true;
   Clock::duration priority_step = std::chrono::seconds(10);  // head start of a level of priority
-  int64_t sampled_vocab_size = 0;  // 0: the whole vocabulary
-  bool prompts_as_decode = false;  // as EngineOptions
-  CallTimes* call_times = nullptr;  // as EngineOptions
+  int64_t sampled_vocab_size = 0;                            // 0: the whole vocabulary
+  bool prompts_as_decode = false;                            // as EngineOptions
+  CallTimes* call_times = nullptr;                           // as EngineOptions
   Clock::time_point (*now)() = &Clock::now;
 };
 
 // Owner       Engine.   Thread  one at a time (the engine thread, or a test).
-// Invariant   every choice of a request it was given gets OnFinish exactly once, and its blocks come
-// back with it.
+// Invariant   every choice of a request it was given gets OnFinish exactly once, and its blocks
+// come back with it.
 class StepLoop {
  public:
   // The model and the pool must outlive the loop.

@@ -22,7 +22,9 @@ class BlockPool {
   // Gives one reference back; the block is free when none is left.
   void Release(int32_t block_id);
 
-  int32_t num_references(int32_t block_id) const { return references_[static_cast<size_t>(block_id)]; }
+  int32_t num_references(int32_t block_id) const {
+    return references_[static_cast<size_t>(block_id)];
+  }
   int32_t num_blocks() const { return static_cast<int32_t>(references_.size()); }
   int32_t num_free() const { return static_cast<int32_t>(free_.size()); }
   int32_t num_used() const { return num_blocks() - num_free(); }

@@ -19,8 +19,8 @@ std::array<uint64_t, 2> RandomSecret() {
 
 PrefixHasher::PrefixHasher() : secret_(RandomSecret()) {}
 
-std::vector<PrefixKey> PrefixHasher::KeysOf(std::span<const int32_t> tokens, int32_t block_tokens, int bits,
-                                            const std::string& scope) const {
+std::vector<PrefixKey> PrefixHasher::KeysOf(std::span<const int32_t> tokens, int32_t block_tokens,
+                                            int bits, const std::string& scope) const {
   BITDIAL_CHECK(block_tokens > 0);
   const std::string root = std::to_string(bits) + ":" + scope;
   std::array<uint64_t, 2> chain = SipHash(secret_)(root.data(), root.size());
@@ -28,7 +28,8 @@ std::vector<PrefixKey> PrefixHasher::KeysOf(std::span<const int32_t> tokens, int
   std::vector<unsigned char> input(sizeof(chain) + block_bytes);
   std::vector<PrefixKey> keys;
   keys.reserve(tokens.size() / static_cast<size_t>(block_tokens));
-  for (; tokens.size() >= static_cast<size_t>(block_tokens); tokens = tokens.subspan(static_cast<size_t>(block_tokens))) {
+  for (; tokens.size() >= static_cast<size_t>(block_tokens);
+       tokens = tokens.subspan(static_cast<size_t>(block_tokens))) {
     std::memcpy(input.data(), chain.data(), sizeof(chain));
     std::memcpy(input.data() + sizeof(chain), tokens.data(), block_bytes);
     chain = SipHash(secret_)(input.data(), input.size());

@@ -1,6 +1,6 @@
 // SipHash-2-4 with 128 bits of output: a keyed hash for input that others choose.
-// Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012, and the 128-bit variant of its reference
-// implementation, whose test vectors siphash_test holds.
+// Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012, and the 128-bit variant
+// of its reference implementation, whose test vectors siphash_test holds.
 #pragma once
 
 #include <array>

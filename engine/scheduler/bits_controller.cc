@@ -6,7 +6,8 @@
 
 namespace bitdial::engine {
 
-BitsController::BitsController(std::vector<int> bits) : bits_(std::move(bits)), level_(bits_.size() - 1) {
+BitsController::BitsController(std::vector<int> bits)
+    : bits_(std::move(bits)), level_(bits_.size() - 1) {
   BITDIAL_CHECK(!bits_.empty() && std::is_sorted(bits_.begin(), bits_.end()));
 }
 
@@ -30,6 +31,14 @@ void BitsController::Update(Clock::time_point now, const Load& load) {
     Turn(now, /*up=*/false);
   } else if (!is_pressed && now - std::max(calm_since_, changed_at_) >= up_after_) {
     Turn(now, /*up=*/true);
+  }
+}
+
+void BitsController::CatchUp(Clock::time_point now) {
+  if (was_pressed_ || calm_since_ == Clock::time_point{}) return;  // or it was never turned down
+  for (auto at = std::max(calm_since_, changed_at_) + up_after_;
+       at <= now && level_ + 1 < bits_.size(); at = changed_at_ + up_after_) {
+    Turn(at, /*up=*/true);
   }
 }
 

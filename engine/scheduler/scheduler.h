@@ -12,28 +12,36 @@
 
 namespace bitdial::engine {
 
-// Hands out a budget of tokens, one step at a time. There is one order, by virtual arrival (Sequence::order): the time
-// of arrival less a head start for priority, so that higher priority goes first and nobody waits for ever.
-//   1  Running sequences that have one token to compute get it: a prompt beside them never holds them up.
-//   2  What is left of the budget goes to running sequences with more to compute (prompts, and what preemption took),
-//      in order, cut at absolute multiples of prompt_chunk.
-//   3  Then waiting ones are admitted in order; the first one that finds no room keeps the others back.
+// Hands out a budget of tokens, one step at a time. There is one order, by virtual arrival
+// (Sequence::Before): the time of arrival less a head start for priority, so that higher priority
+// goes first and nobody waits for ever. A step is made up of
+//
+// - a token of each running sequence that has but one to compute: a prompt never holds them up;
+//
+// - then chunks of the running sequences with more to compute (prompts, and what preemption took),
+//   in order, cut at absolute multiples of prompt_chunk;
+//
+// - then waiting ones, in order; the first that finds no room keeps the others back.
+//
 // A paused sequence keeps its place and its blocks and gets nothing.
 //
-// With KvAdmission::kReserve a sequence is admitted when its worst case fits the KV cache, so none is ever preempted.
-// With kOptimistic it is admitted when what it has now fits; when the cache is full, the last in the order gives its
-// blocks back, waits again and recomputes them (a token's role follows from its index, so its answer is the same).
+// With KvAdmission::kReserve a sequence is admitted when its worst case fits the KV cache, so none
+// is ever preempted. With kOptimistic it is admitted when what it has now fits; when the cache is
+// full, the last in the order gives its blocks back, waits again and recomputes them (a token's
+// role follows from its index, so its answer is the same).
 //
 // Owner       StepLoop.   Thread  engine thread only.
-// Invariant   a plan's tokens never exceed max_step_tokens; a running sequence with one token to compute is in every
-//             plan; the first running sequence always advances and is never preempted; both but for paused ones.
+// Invariant   a plan's tokens never exceed max_step_tokens. But for paused ones, a running sequence
+//             with one token to compute is in every plan, and the first always advances and is
+//             never preempted.
 // Does not    touch tensors, devices or clocks, and does not own sequences.
 class Scheduler {
  public:
   struct Limits {
     int32_t max_step_tokens = 512;
     int32_t max_running = 64;
-    int32_t prompt_chunk = 1;  // a prompt is cut at multiples of it; max_running - 1 + prompt_chunk <= max_step_tokens
+    // A prompt is cut at multiples of it; max_running - 1 + prompt_chunk <= max_step_tokens.
+    int32_t prompt_chunk = 1;
     KvAdmission kv_admission = KvAdmission::kReserve;
     int32_t max_waiting = 256;  // known to the controller only
   };
@@ -42,11 +50,12 @@ class Scheduler {
 
   void Enqueue(Sequence* sequence) { waiting_.insert(sequence); }
 
-  // Fills `plan` (its memory is reused); empty when there is nothing to do. Blocks for the planned tokens are in the
-  // sequences' tables afterwards, and the bits of its rows are settled.
+  // Fills `plan` (its memory is reused); empty when there is nothing to do. Blocks for the planned
+  // tokens are in the sequences' tables afterwards, and the bits of its rows are settled.
   void Schedule(Clock::time_point now, StepPlan& plan);
 
-  // Notes that the plan was computed, in step_time, and lists the prompts' whole blocks for prompts to come.
+  // Notes that the plan was computed, in step_time, and lists the prompts' whole blocks for prompts
+  // to come.
   void Commit(const StepPlan& plan, Clock::duration step_time);
 
   // Takes a sequence out, in any state, and gives its blocks back.

@@ -8,8 +8,8 @@
 
 namespace bitdial::engine {
 
-// Tokens [begin, begin + num_tokens) of the sequence; begin == sequence->num_computed_tokens. All its prompt rows are
-// of one bits, and all its decode rows.
+// Tokens [begin, begin + num_tokens) of the sequence; begin == sequence->num_computed_tokens. All
+// its prompt rows are of one bits, and all its decode rows.
 struct PlannedChunk {
   Sequence* sequence = nullptr;
   int32_t begin = 0;

@@ -65,7 +65,8 @@ std::vector<ConfigKey> MakeKeys() {
       {"max_step_tokens", SLOT(max_step_tokens), "tokens", 1, 1 << 20, {},
        "Token budget of one engine step."},
       {"prompt_chunk", SLOT(prompt_chunk), "tokens", 1, 1 << 20, {},
-       "Prompts that do not fit a step whole are cut at multiples of it."},
+       "Prompts that do not fit a step whole are cut at multiples of it: a divisor or a multiple of "
+       "32."},
       {"kv_admission", SLOT(kv_admission), "", 0, 0, {"reserve", "optimistic"},
        "When a waiting request may begin: when its longest answer fits the KV cache, or when what "
        "it has now fits; then more run at once, and the last may have to give way and recompute."},
@@ -344,6 +345,14 @@ absl::Status CheckConfig(const ServerConfig& config) {
   if (!address.is_loopback) BITDIAL_RETURN_IF_ERROR(CheckRemote("listen", config.listen, config));
   BITDIAL_RETURN_IF_ERROR(CheckAdmin(config));
   BITDIAL_RETURN_IF_ERROR(CheckLimits(config));
+  constexpr int64_t kBlockTokens = 32;  // of the KV cache: prompts share whole blocks
+  if (config.prompt_chunk % kBlockTokens != 0 && kBlockTokens % config.prompt_chunk != 0) {
+    return InvalidArgument(
+        "prompt_chunk is {}, expected a divisor or a multiple of {}: prompts could hardly ever "
+        "share "
+        "their beginnings",
+        config.prompt_chunk, kBlockTokens);
+  }
   if (config.prompt_chunk > config.max_step_tokens) {
     return InvalidArgument("prompt_chunk is {}, expected at most max_step_tokens = {}",
                            config.prompt_chunk, config.max_step_tokens);

@@ -125,13 +125,18 @@ void StreamCall::Submit(engine::Request request) {
     return;
   }
   bool is_stopped = false;
+  std::vector<int32_t> stopped_choices;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     engine_id_ = *id;
     is_stopped = is_stopped_;  // stopped before there was an id to cancel
+    for (int32_t i = 0; i < std::ssize(choices_); ++i) {
+      if (choices_[static_cast<size_t>(i)].is_stopped) stopped_choices.push_back(i);
+    }
     if (!echo_.empty()) PostPump();
   }
   if (is_stopped) server_.engine.Cancel(*id);
+  for (const int32_t choice : stopped_choices) server_.engine.Cancel(*id, choice);
 }
 
 void StreamCall::OnPromptLogprobs(std::vector<engine::PromptLogprob> logprobs) {
@@ -157,8 +162,8 @@ bool StreamCall::IsReady() {
   const SlowReaderLimits& limits = server_.slow_reader;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    const size_t enough = paused_since_.has_value() ? limits.max_unread_tokens / 2 + 1
-                                                    : limits.max_unread_tokens;
+    const size_t enough =
+        paused_since_.has_value() ? limits.max_unread_tokens / 2 + 1 : limits.max_unread_tokens;
     if (is_stopped_ || num_unread_ < enough) {
       paused_since_.reset();
       return true;
@@ -177,8 +182,12 @@ bool StreamCall::IsReady() {
 
 void StreamCall::OnFinish(engine::FinishEvent event) {
   metrics_.OnFinish(event);
+  std::unique_ptr<ActiveRequest> released;  // let go after the lock
   const std::lock_guard<std::mutex> lock(mutex_);
   choices_.at(static_cast<size_t>(event.choice)).end = std::move(event);
+  // Who was stopped may never read the rest: its place is for others as soon as nothing is
+  // computed.
+  if (++num_ended_ == choices_.size() && is_stopped_) released = std::move(active_);
   PostPump();
 }
 
@@ -344,13 +353,15 @@ bool StreamCall::EndChoice(const Work& work, v1::GenerateResponse& message) {
     StopComputing(status);  // the call ends with it, so the other choices have nobody to tell
   }
   if (!work.is_last) return false;
+  std::unique_ptr<ActiveRequest> released;  // let go after the lock
   absl::Status call_status;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     call_status = status.ok() && choices_.size() > 1 ? stop_reason_ : status;
+    released = std::move(active_);
   }
   metrics_.OnEnd(absl::StatusCodeToString(call_status.code()), end_reason_);
-  active_.reset();
+  released.reset();  // before the client can have read the end: then the name is free
   const grpc::Status wire_status = ToGrpcStatus(WithRequestId(call_status, request_id_));
   if (!call_status.ok() && IsEmpty(message)) {
     Finish(wire_status);

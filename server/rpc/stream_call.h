@@ -136,6 +136,7 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   size_t num_unread_ = 0;      // tokens of all choices
   std::optional<engine::Clock::time_point> paused_since_;
   size_t num_unfinished_ = 0;  // choices whose end is not in a message yet
+  size_t num_ended_ = 0;       // choices whose computing has ended
   std::optional<engine::RequestId> engine_id_;
   absl::Status stop_reason_;  // why computing was stopped by us; OK: it was not
   bool is_stopped_ = false;   // the computing of all choices was stopped by us

@@ -270,9 +270,16 @@ void FitContext(const v1::StoppingParams& stopping, const RequestContext& contex
                                              room == 0 ? ", which leaves none for output" : ""));
     return;
   }
+  // A default is never what makes a request too large for the KV cache.
+  const int64_t kv_token_bytes = context.model.kv_bytes_per_token;
+  const int64_t kv_room =
+      kv_token_bytes == 0
+          ? room
+          : std::max<int64_t>(context.model.kv_cache_bytes / kv_token_bytes - num_prompt_tokens + 1,
+                              1);
   const int64_t max_tokens = stopping.has_max_tokens()
                                  ? stopping.max_tokens()
-                                 : std::min(room, context.limits.default_max_tokens);
+                                 : std::min({room, kv_room, context.limits.default_max_tokens});
   if (max_tokens > room) {
     violations.Add(
         "params.stopping.max_tokens",

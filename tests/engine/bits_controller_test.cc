@@ -67,18 +67,42 @@ TEST(BitsController, AQueueHalfFullTurnsItDownAtOnce) {
 
 TEST(BitsController, MissedTargetsCountAsLoad) {
   Dial slow, late, fine;
-  EXPECT_EQ(slow.Run({.max_waiting = 100, .step_s = 0.2, .least_tpot_s = 0.1}, milliseconds(400)), 3);
-  EXPECT_EQ(late.Run({.max_waiting = 100, .oldest_wait_s = 0.6, .least_ttft_s = 1}, milliseconds(400)), 3);
-  EXPECT_EQ(fine.Run({.max_waiting = 100, .oldest_wait_s = 0.4, .step_s = 0.2, .least_ttft_s = 1, .least_tpot_s = 0.3},
-                     milliseconds(5000)), 4);
+  EXPECT_EQ(slow.Run({.max_waiting = 100, .step_s = 0.2, .least_tpot_s = 0.1}, milliseconds(400)),
+            3);
+  EXPECT_EQ(
+      late.Run({.max_waiting = 100, .oldest_wait_s = 0.6, .least_ttft_s = 1}, milliseconds(400)),
+      3);
+  EXPECT_EQ(fine.Run({.max_waiting = 100,
+                      .oldest_wait_s = 0.4,
+                      .step_s = 0.2,
+                      .least_ttft_s = 1,
+                      .least_tpot_s = 0.3},
+                     milliseconds(5000)),
+            4);
 }
 
-// A load that 3 bits carry and 4 do not: the dial would swing between them for ever; it does so less and less.
+// A load that 3 bits carry and 4 do not: the dial would swing between them for ever; it does so
+// less and less.
 TEST(BitsController, ALoadBetweenTwoLevelsDoesNotMakeItSwing) {
   Dial dial;
-  for (int i = 0; i < 12'000; ++i) dial.Run(dial.controller().dial() == 4 ? kBusy : kIdle, milliseconds(50));  // 600 s
+  for (int i = 0; i < 12'000; ++i)
+    dial.Run(dial.controller().dial() == 4 ? kBusy : kIdle, milliseconds(50));  // 600 s
   EXPECT_LE(dial.num_turns(), 40);
   EXPECT_GE(dial.num_turns(), 2);
+}
+
+TEST(BitsController, IdleTimeCounts) {
+  BitsController controller({2, 3, 4});
+  auto now = Clock::time_point{} + std::chrono::hours(1);
+  controller.Update(now, {.num_waiting = 50, .max_waiting = 100});
+  controller.Update(now + milliseconds(50), kIdle);  // the last step; then nothing
+  ASSERT_EQ(controller.dial(), 2);
+  controller.CatchUp(now + milliseconds(1000));
+  EXPECT_EQ(controller.dial(), 2);
+  controller.CatchUp(now + milliseconds(2100));
+  EXPECT_EQ(controller.dial(), 3);
+  controller.CatchUp(now + std::chrono::hours(9));
+  EXPECT_EQ(controller.dial(), 4);
 }
 
 TEST(BitsController, RandomLoadNeverLeavesTheModelsBits) {

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-
 #include <map>
 #include <memory>
 #include <numeric>
@@ -133,7 +132,9 @@ TEST(Scheduler, ALongPromptDoesNotHoldUpThoseThatDecode) {
 
 TEST(Scheduler, OptimisticAdmissionPreemptsTheLastAndBringsItBack) {
   kvcache::KvManager kv(4, 4);
-  Scheduler scheduler({.max_step_tokens = 16, .max_running = 4, .kv_admission = KvAdmission::kOptimistic}, kv, kBits);
+  Scheduler scheduler(
+      {.max_step_tokens = 16, .max_running = 4, .kv_admission = KvAdmission::kOptimistic}, kv,
+      kBits);
   const auto first = Make(1, 4, 9), second = Make(2, 3, 9);
   for (Sequence* sequence : {first.get(), second.get()}) scheduler.Enqueue(sequence);
   StepPlan plan;
@@ -174,7 +175,8 @@ TEST(Scheduler, AnEqualBeginningIsTakenFromTheCache) {
   const auto second = add(2, 16, "alice"), third = add(3, 16, "bob");
   scheduler.Schedule(kNow, plan);
   ASSERT_EQ(plan.chunks.size(), 2u);  // the first waits for its token
-  EXPECT_EQ(second->num_cached_tokens, 8);  // the last token's row is wanted, and 12 is no multiple of 8
+  EXPECT_EQ(second->num_cached_tokens,
+            8);  // the last token's row is wanted, and 12 is no multiple of 8
   EXPECT_EQ(plan.chunks[0].begin, 8);
   EXPECT_EQ(third->num_cached_tokens, 0);
   EXPECT_EQ(scheduler.counters().num_prefix_tokens_asked, 48);
@@ -215,7 +217,8 @@ class Simulation {
     auto sequence = Make(static_cast<RequestId>(++num_made_), prompt,
                          Draw(0, std::min(20, kv_tokens - prompt + 1)));
     Request& request = sequence->request;
-    std::iota(request.prompt_ids.begin(), request.prompt_ids.end(), 100 * Draw(0, 2));  // few beginnings: many hits
+    std::iota(request.prompt_ids.begin(), request.prompt_ids.end(),
+              100 * Draw(0, 2));  // few beginnings: many hits
     if (Draw(0, 2) == 0) request.prompt_ids[static_cast<size_t>(Draw(0, prompt - 1))] = 7;
     sequence->tokens = request.prompt_ids;
     request.uses_prefix_cache = Draw(0, 3) > 0;
@@ -239,7 +242,8 @@ class Simulation {
 
   void BeginOtherChoices(const Sequence& first) {
     for (int choice = 1; choice < first.request.num_choices; ++choice) {
-      auto sequence = std::make_unique<Sequence>(first.id, first.request, nullptr, first.submitted_at);
+      auto sequence =
+          std::make_unique<Sequence>(first.id, first.request, nullptr, first.submitted_at);
       sequence->choice = choice;
       sequence->virtual_arrival = first.virtual_arrival;
       Begin(std::move(sequence));
@@ -256,7 +260,8 @@ class Simulation {
   void Expire() {
     std::vector<Sequence*> expired;
     for (const auto& [sequence, owner] : alive_) {
-      if (sequence->request.deadline.has_value() && *sequence->request.deadline <= now_) expired.push_back(sequence);
+      if (sequence->request.deadline.has_value() && *sequence->request.deadline <= now_)
+        expired.push_back(sequence);
     }
     for (Sequence* sequence : expired) End(sequence);
   }
@@ -268,8 +273,10 @@ class Simulation {
                                          [](const Sequence* s) { return s->is_paused; });
     if (!some_paused) ASSERT_EQ(plan_.chunks.empty(), alive_.empty()) << "work and no plan";
     ASSERT_EQ(scheduler_.running().size() + scheduler_.waiting().size(), alive_.size());
-    ASSERT_TRUE(std::is_sorted(scheduler_.running().begin(), scheduler_.running().end(), &Sequence::Before));
-    if (limits_.kv_admission == KvAdmission::kReserve) ASSERT_EQ(scheduler_.counters().num_preemptions, 0);
+    ASSERT_TRUE(std::is_sorted(scheduler_.running().begin(), scheduler_.running().end(),
+                               &Sequence::Before));
+    if (limits_.kv_admission == KvAdmission::kReserve)
+      ASSERT_EQ(scheduler_.counters().num_preemptions, 0);
     std::set<const Sequence*> planned;
     std::set<int32_t> used;
     int32_t total = 0;
@@ -280,21 +287,27 @@ class Simulation {
       ASSERT_GT(chunk.num_tokens, 0);
       ASSERT_EQ(chunk.begin, sequence.num_computed_tokens);
       ASSERT_LE(chunk.end(), sequence.num_tokens());
-      if (chunk.end() < sequence.num_prompt_tokens()) ASSERT_EQ(chunk.end() % limits_.prompt_chunk, 0);
+      if (chunk.end() < sequence.num_prompt_tokens())
+        ASSERT_EQ(chunk.end() % limits_.prompt_chunk, 0);
       ASSERT_GE(static_cast<int64_t>(sequence.blocks.blocks.size()), kv_.BlocksFor(chunk.end()));
       for (int32_t i = std::max(chunk.begin, sequence.num_prompt_tokens()); i < chunk.end(); ++i) {
-        ASSERT_EQ(sequence.BitsOf(i), chunk.decode_bits()) << "a chunk's decode rows are of one bits";
+        ASSERT_EQ(sequence.BitsOf(i), chunk.decode_bits())
+            << "a chunk's decode rows are of one bits";
       }
-      if (sequence.request.auto_bits.has_value()) ASSERT_GE(sequence.MinBits(), sequence.request.auto_bits->min_bits);
+      if (sequence.request.auto_bits.has_value())
+        ASSERT_GE(sequence.MinBits(), sequence.request.auto_bits->min_bits);
       total += chunk.num_tokens;
     }
     ASSERT_EQ(total, plan_.num_tokens);
-    for (const Sequence* sequence : scheduler_.running()) used.insert(sequence->blocks.blocks.begin(), sequence->blocks.blocks.end());
+    for (const Sequence* sequence : scheduler_.running())
+      used.insert(sequence->blocks.blocks.begin(), sequence->blocks.blocks.end());
     ASSERT_EQ(static_cast<int32_t>(used.size()), kv_.num_used_blocks());
     for (Sequence* sequence : scheduler_.waiting()) ASSERT_TRUE(sequence->blocks.blocks.empty());
-    if (first_before != nullptr) ASSERT_EQ(planned.count(first_before), 1u) << "the first does not advance";
+    if (first_before != nullptr)
+      ASSERT_EQ(planned.count(first_before), 1u) << "the first does not advance";
     for (Sequence* sequence : single_before) {
-      ASSERT_TRUE(planned.count(sequence) == 1 || sequence->blocks.blocks.empty()) << "one that decodes was passed over";
+      ASSERT_TRUE(planned.count(sequence) == 1 || sequence->blocks.blocks.empty())
+          << "one that decodes was passed over";
     }
   }
 
@@ -302,13 +315,15 @@ class Simulation {
   void Compute(const PlannedChunk& chunk) {
     const Sequence& sequence = *chunk.sequence;
     const auto slot = [&](int32_t i) {
-      return std::pair(sequence.blocks.blocks[static_cast<size_t>(i / kv_.block_tokens())], i % kv_.block_tokens());
+      return std::pair(sequence.blocks.blocks[static_cast<size_t>(i / kv_.block_tokens())],
+                       i % kv_.block_tokens());
     };
     for (int32_t i = chunk.begin; i < chunk.end(); ++i) {
       written_[slot(i)] = {sequence.tokens[static_cast<size_t>(i)], sequence.BitsOf(i)};
     }
     for (int32_t i = 0; i < chunk.end(); ++i) {
-      ASSERT_EQ(written_.at(slot(i)), std::pair(sequence.tokens[static_cast<size_t>(i)], sequence.BitsOf(i)))
+      ASSERT_EQ(written_.at(slot(i)),
+                std::pair(sequence.tokens[static_cast<size_t>(i)], sequence.BitsOf(i)))
           << "token " << i << " of request " << sequence.id;
     }
   }
@@ -316,12 +331,12 @@ class Simulation {
   void StepOnce() {
     const std::vector<Sequence*>& running = scheduler_.running();
     for (Sequence* sequence : running) sequence->is_paused = has_slow_readers_ && Draw(0, 4) == 0;
-    const Sequence* const first = running.empty() || running.front()->is_paused ? nullptr : running.front();
+    const Sequence* const first =
+        running.empty() || running.front()->is_paused ? nullptr : running.front();
     std::vector<Sequence*> single;
-    std::copy_if(running.begin(), running.end(), std::back_inserter(single),
-                 [](const Sequence* s) {
-                   return !s->is_paused && s->num_tokens() - s->num_computed_tokens == 1;
-                 });
+    std::copy_if(running.begin(), running.end(), std::back_inserter(single), [](const Sequence* s) {
+      return !s->is_paused && s->num_tokens() - s->num_computed_tokens == 1;
+    });
     scheduler_.Schedule(now_, plan_);
     CheckPlan(first, single);
     if (::testing::Test::HasFatalFailure()) return;
@@ -348,7 +363,8 @@ class Simulation {
   int num_made_ = 0, num_begun_ = 0, num_ended_ = 0;
   Clock::time_point now_{};
   std::map<Sequence*, std::unique_ptr<Sequence>, Scheduler::Order> alive_{&Sequence::Before};
-  std::map<std::pair<int32_t, int32_t>, std::pair<int32_t, int>> written_;  // (block, slot) -> (token, bits)
+  std::map<std::pair<int32_t, int32_t>, std::pair<int32_t, int>>
+      written_;  // (block, slot) -> (token, bits)
   StepPlan plan_;
 
   Scheduler::Limits MakeLimits() {

@@ -33,7 +33,8 @@ StepLoopOptions Options(int32_t max_step_tokens, int32_t max_running = 16,
           .now = &Now};
 }
 
-// As Options, with hardly more room than one sequence may need: others are preempted and recomputed.
+// As Options, with hardly more room than one sequence may need: others are preempted and
+// recomputed.
 StepLoopOptions TightOptions(int32_t max_step_tokens, const ModelInfo& model) {
   const int64_t longest = std::min<int64_t>(90, model.max_context);
   StepLoopOptions options =
@@ -136,10 +137,10 @@ TEST_P(Invariance, OneRequestAloneAndAmongOthers) {
                        num_threads);
     const auto seed = static_cast<uint32_t>(1000 * num_threads + budget);
     std::mt19937 random(seed);
-    auto loop = StepLoop::Create(*loaded.model, loaded.pool,
-                                 is_tight ? TightOptions(budget, loaded.model->info())
-                                          : Options(budget))
-                    .value();
+    auto loop =
+        StepLoop::Create(*loaded.model, loaded.pool,
+                         is_tight ? TightOptions(budget, loaded.model->info()) : Options(budget))
+            .value();
     std::vector<Request> requests;
     std::vector<Submitted> kept, victims;
     while (requests.size() < 20 || loop->has_work()) {
@@ -152,7 +153,8 @@ TEST_P(Invariance, OneRequestAloneAndAmongOthers) {
       if (!victims.empty() && random() % 4 == 0)
         loop->Cancel(victims[random() % victims.size()].id, std::nullopt, absl::CancelledError());
       if (requests.size() == 20) {
-        for (const Submitted& victim : victims) loop->Cancel(victim.id, std::nullopt, absl::CancelledError());
+        for (const Submitted& victim : victims)
+          loop->Cancel(victim.id, std::nullopt, absl::CancelledError());
       }
       loop->Step();
     }

@@ -111,7 +111,8 @@ TEST(KvManager, OtherBitsScopesAndTokensFindNothing) {
 TEST(KvManager, CachedBlocksGiveWayTheLongestIdleFirstAndEndsBeforeBeginnings) {
   KvManager kv(4, 4);
   BlockTable old, recent;
-  const auto old_keys = kv.PrefixKeys(Tokens(8), 4, "old"), recent_keys = kv.PrefixKeys(Tokens(8), 4, "recent");
+  const auto old_keys = kv.PrefixKeys(Tokens(8), 4, "old"),
+             recent_keys = kv.PrefixKeys(Tokens(8), 4, "recent");
   ASSERT_TRUE(kv.Grow(old, 8) && kv.Grow(recent, 8));
   for (int i = 0; i < 2; ++i) {
     kv.ListBlock(old, i, old_keys[static_cast<size_t>(i)]);
@@ -131,14 +132,17 @@ TEST(KvManager, CachedBlocksGiveWayTheLongestIdleFirstAndEndsBeforeBeginnings) {
   expect(16, 0, 0);
 }
 
-// CVE-2025-25183 class: a key cannot be guessed, since two processes make different ones of the same tokens.
+// CVE-2025-25183 class: a key cannot be guessed, since two processes make different ones of the
+// same tokens.
 TEST(PrefixHasher, KeysMeanNothingInAnotherProcess) {
-  EXPECT_FALSE(PrefixHasher().KeysOf(Tokens(4), 4, 4, "") == PrefixHasher().KeysOf(Tokens(4), 4, 4, ""));
-  EXPECT_TRUE(PrefixHasher({1, 2}).KeysOf(Tokens(4), 4, 4, "") == PrefixHasher({1, 2}).KeysOf(Tokens(4), 4, 4, ""));
+  EXPECT_FALSE(PrefixHasher().KeysOf(Tokens(4), 4, 4, "") ==
+               PrefixHasher().KeysOf(Tokens(4), 4, 4, ""));
+  EXPECT_TRUE(PrefixHasher({1, 2}).KeysOf(Tokens(4), 4, 4, "") ==
+              PrefixHasher({1, 2}).KeysOf(Tokens(4), 4, 4, ""));
 }
 
-// Random reserve, grow, list, share and free of many sequences: the invariants after every call, against a model that
-// remembers what was written into which block.
+// Random reserve, grow, list, share and free of many sequences: the invariants after every call,
+// against a model that remembers what was written into which block.
 TEST(KvManager, RandomRunsNeverLoseABlockNorShareAWrongOne) {
   for (uint32_t seed = 0; seed < 300; ++seed) {
     SCOPED_TRACE(seed);

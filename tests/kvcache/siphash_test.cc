@@ -1,5 +1,5 @@
-// SipHash-2-4-128 against the vectors of its authors' reference implementation (vectors.h, vectors_sip128): key
-// 00 01 .. 0f, input the first n bytes of 00 01 02 ...
+// SipHash-2-4-128 against the vectors of its authors' reference implementation (vectors.h,
+// vectors_sip128): key 00 01 .. 0f, input the first n bytes of 00 01 02 ...
 #include "kvcache/siphash.h"
 
 #include <gtest/gtest.h>

@@ -372,18 +372,23 @@ TEST_F(ServiceTest, SlowReaderIsCancelledInTimeAndOthersGoOn) {
   ServerConfig config;
   config.max_unread_tokens = 50;
   config.slow_reader_timeout_s = 0;
+  config.max_running_requests = config.max_queued_requests = 1;
+  config.max_active_requests = 2;  // as many as the slow readers below
   StartServer({.script_ids = {ByteTokenizer::kLong}, .repeats = true}, config, 64 << 10);
   grpc::ClientContext context;
   v1::GenerateRequest request = Hello();
   request.mutable_params()->mutable_stopping()->set_max_tokens(4000);
   auto reader = stub_->Generate(&context, request);
+  grpc::ClientContext other_context;
+  auto other = stub_->Generate(&other_context, request);
   ASSERT_TRUE(WaitUntil([this] { return engine().num_tokens_made() > 0; }));
   ASSERT_TRUE(
       WaitUntilIdle());  // without one Read: the engine was not held up, the request was ended
   EXPECT_LT(engine().num_tokens_made(), 4000);
   v1::GenerateRequest quick = Hello();
   quick.mutable_params()->mutable_stopping()->set_max_tokens(2);
-  EXPECT_TRUE(Generate(quick).status.ok());
+  EXPECT_TRUE(Generate(quick).status.ok()) << "they keep their places though they never read";
+  other_context.TryCancel();
   v1::GenerateResponse message;
   while (reader->Read(&message)) {
   }
