@@ -85,6 +85,7 @@ absl::Status BenchEngine(EngineBenchOptions& options) {
   const int max_requests = *std::max_element(options.requests.begin(), options.requests.end());
   engine_options.max_context = options.prompt_tokens + options.tokens;
   engine_options.kv_cache_bytes = kRoomForAll;
+  engine_options.prefix_cache = false;  // the same prompt every time, and all of it is to be timed
   engine_options.max_running_requests = max_requests;
   engine_options.max_queued_requests = max_requests;
   BITDIAL_ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(options.engine.model, engine_options,

@@ -95,6 +95,7 @@ absl::Status BenchStep(StepOptions& options) {
   engine_options.max_context = options.context + options.steps + 2;
   engine_options.max_running_requests = options.rows;
   engine_options.kv_cache_bytes = kRoomForAll;
+  engine_options.prefix_cache = false;  // the same prompt every time, and all of it is to be timed
   BITDIAL_ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(options.engine.model, engine_options,
                                                               NumericsOf(options.engine.numerics)));
   const engine::ModelInfo& info = model.engine->model();

@@ -182,12 +182,16 @@ bool StreamCall::IsReady() {
 
 void StreamCall::OnFinish(engine::FinishEvent event) {
   metrics_.OnFinish(event);
-  std::unique_ptr<ActiveRequest> released;  // let go after the lock
+  std::unique_ptr<ActiveRequest> released;
+  {
+    // Who was stopped may never read the rest: its place is for others when nothing is computed any
+    // more, and free before the client can have read the end.
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (++num_ended_ == choices_.size() && is_stopped_) released = std::move(active_);
+  }
+  released.reset();
   const std::lock_guard<std::mutex> lock(mutex_);
   choices_.at(static_cast<size_t>(event.choice)).end = std::move(event);
-  // Who was stopped may never read the rest: its place is for others as soon as nothing is
-  // computed.
-  if (++num_ended_ == choices_.size() && is_stopped_) released = std::move(active_);
   PostPump();
 }
 
