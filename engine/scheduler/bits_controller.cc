@@ -1,6 +1,7 @@
 #include "engine/scheduler/bits_controller.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "kernels/core/check.h"
 
@@ -25,6 +26,7 @@ void BitsController::Update(Clock::time_point now, const Load& load) {
   if (is_pressed && !was_pressed_) pressed_since_ = now;
   if (!is_pressed && was_pressed_) calm_since_ = now;
   was_pressed_ = is_pressed;
+  updated_at_ = now;
   if (pressure == Pressure::kHigh) {
     while (level_ > 0) Turn(now, /*up=*/false);
   } else if (is_pressed && now - std::max(pressed_since_, changed_at_) >= kDownAfter) {
@@ -35,7 +37,7 @@ void BitsController::Update(Clock::time_point now, const Load& load) {
 }
 
 void BitsController::CatchUp(Clock::time_point now) {
-  if (was_pressed_ || calm_since_ == Clock::time_point{}) return;  // or it was never turned down
+  if (std::exchange(was_pressed_, false)) calm_since_ = updated_at_;  // what pressed has ended
   for (auto at = std::max(calm_since_, changed_at_) + up_after_;
        at <= now && level_ + 1 < bits_.size(); at = changed_at_ + up_after_) {
     Turn(at, /*up=*/true);

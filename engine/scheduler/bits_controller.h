@@ -47,7 +47,7 @@ class BitsController {
   std::vector<int> bits_;
   size_t level_;                    // index in bits_
   Clock::time_point changed_at_{};  // of level_
-  Clock::time_point pressed_since_{}, calm_since_{};
+  Clock::time_point pressed_since_{}, calm_since_{}, updated_at_{};
   bool was_pressed_ = false, went_up_ = false;
   std::chrono::milliseconds up_after_ = kUpAfter;
 };

@@ -105,6 +105,18 @@ TEST(BitsController, IdleTimeCounts) {
   EXPECT_EQ(controller.dial(), 4);
 }
 
+TEST(BitsController, ATargetMissedInTheLastStepBeforeIdlenessDoesNotFreezeIt) {
+  BitsController controller({2, 3, 4});
+  const Load slow{.max_waiting = 100, .step_s = 0.2, .least_tpot_s = 0.1};
+  auto now = Clock::time_point{} + std::chrono::hours(1);
+  for (int i = 0; i < 20; ++i) controller.Update(now += milliseconds(50), slow);
+  ASSERT_EQ(controller.dial(), 2);
+  controller.CatchUp(now + milliseconds(1000));
+  EXPECT_EQ(controller.dial(), 2);
+  controller.CatchUp(now + std::chrono::minutes(1));
+  EXPECT_EQ(controller.dial(), 4);
+}
+
 TEST(BitsController, RandomLoadNeverLeavesTheModelsBits) {
   std::mt19937 random(5);
   Dial dial;
