@@ -16,7 +16,7 @@ using namespace avx2;  // NOLINT: all of it is this file's
 // picks the half. The rest is as in lut4_avx512.cc, 8 * kSlices lanes at a time: kRows * kSlices
 // sums, the codes and 4 temporaries must fit in 16 registers.
 template <int kRows, int kSlices>
-void RunLanes(const PlanePass& pass, int64_t lane) {
+void RunLanes(const PlanePass& pass, int64_t plane, int64_t lane) {
   const __m256i shift4 = _mm256_set1_epi16(1 << 12);
   __m256 sum[kRows][kSlices];
 #pragma GCC unroll 4
@@ -24,7 +24,7 @@ void RunLanes(const PlanePass& pass, int64_t lane) {
 #pragma GCC unroll 4
     for (int s = 0; s < kSlices; ++s) sum[r][s] = _mm256_setzero_ps();
   }
-  const uint32_t* codes = pass.codes + lane;
+  const uint32_t* codes = pass.codes + plane * pass.plane_stride + lane;
   const auto* table = reinterpret_cast<const float*>(pass.tables);
   const int64_t table_stride = pass.table_stride / static_cast<int64_t>(sizeof(float));
   for (int64_t block = 0; block < pass.num_blocks; ++block, codes += kTileLanes) {
@@ -61,7 +61,9 @@ void RunLanes(const PlanePass& pass, int64_t lane) {
   for (int r = 0; r < kRows; ++r) {
     float* const acc = pass.acc + r * pass.acc_stride + lane;
 #pragma GCC unroll 4
-    for (int s = 0; s < kSlices; ++s) AddScaled(pass.alpha[r] + lane, sum[r][s], acc, s * 8);
+    for (int s = 0; s < kSlices; ++s) {
+      AddScaled(pass.alpha[r] + plane * kTileLanes + lane, sum[r][s], acc, s * 8);
+    }
   }
 }
 
@@ -71,12 +73,15 @@ struct Isa {
   template <int kRows>
   static void Run(const PlanePass& pass) {
     constexpr int kSlices = kRows == 1 ? 4 : 2;
-    for (int64_t lane = 0; lane < kTileLanes; lane += kSlices * 8) {
-      RunLanes<kRows, kSlices>(pass, lane);
+    for (int64_t plane = pass.begin_plane; plane < pass.end_plane; ++plane) {
+      for (int64_t lane = 0; lane < kTileLanes; lane += kSlices * 8) {
+        RunLanes<kRows, kSlices>(pass, plane, lane);
+      }
     }
   }
-  static void Beta(const uint16_t* beta, float group_sum, float* acc) {
-    AddBeta(beta, group_sum, acc);
+  static void Beta(const uint16_t* beta, const float* group_sums, int64_t num_rows, float* acc,
+                   int64_t acc_stride) {
+    AddBeta(beta, group_sums, num_rows, acc, acc_stride);
   }
 };
 

@@ -18,10 +18,15 @@ BITDIAL_INLINE void AddScaled(const uint16_t* alpha, __m256 sum, float* acc, int
                    _mm256_fmadd_ps(LoadHalf(alpha + lane), sum, _mm256_loadu_ps(acc + lane)));
 }
 
-// acc += beta * group_sum for a tile.
-BITDIAL_INLINE void AddBeta(const uint16_t* beta, float group_sum, float* acc) {
+// acc += beta * group_sums[row] for a tile of each row.
+BITDIAL_INLINE void AddBeta(const uint16_t* beta, const float* group_sums, int64_t num_rows,
+                            float* acc, int64_t acc_stride) {
   for (int64_t lane = 0; lane < kTileLanes; lane += 8) {
-    AddScaled(beta, _mm256_set1_ps(group_sum), acc, lane);
+    const __m256 of_lanes = LoadHalf(beta + lane);
+    for (int64_t r = 0; r < num_rows; ++r) {
+      float* const out = acc + r * acc_stride + lane;
+      _mm256_storeu_ps(out, _mm256_fmadd_ps(of_lanes, _mm256_set1_ps(group_sums[r]), _mm256_loadu_ps(out)));
+    }
   }
 }
 

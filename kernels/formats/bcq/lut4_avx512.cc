@@ -19,7 +19,7 @@ using namespace avx512;  // NOLINT: all of it is this file's
 //
 // The loop over tables stays rolled: unrolled, gcc 12 moves lookups up and spills the sums.
 template <int kRows>
-void RunPlane(const PlanePass& pass) {
+void RunPlane(const PlanePass& pass, int64_t plane) {
   const __m512i shift4 = _mm512_set1_epi16(1 << 12);
   __m512 sum[kRows][kSlices];
 #pragma GCC unroll 4
@@ -27,7 +27,7 @@ void RunPlane(const PlanePass& pass) {
 #pragma GCC unroll 4
     for (int s = 0; s < kSlices; ++s) sum[r][s] = _mm512_setzero_ps();
   }
-  const uint32_t* codes = pass.codes;
+  const uint32_t* codes = pass.codes + plane * pass.plane_stride;
   const auto* table = reinterpret_cast<const float*>(pass.tables);
   const int64_t table_stride = pass.table_stride / static_cast<int64_t>(sizeof(float));
   for (int64_t block = 0; block < pass.num_blocks; ++block, codes += kTileLanes) {
@@ -61,7 +61,9 @@ void RunPlane(const PlanePass& pass) {
   for (int r = 0; r < kRows; ++r) {
     float* const acc = pass.acc + r * pass.acc_stride;
 #pragma GCC unroll 4
-    for (int s = 0; s < kSlices; ++s) AddScaled(pass.alpha[r], sum[r][s], acc, s * 16);
+    for (int s = 0; s < kSlices; ++s) {
+      AddScaled(pass.alpha[r] + plane * kTileLanes, sum[r][s], acc, s * 16);
+    }
   }
 }
 
@@ -70,10 +72,13 @@ struct Isa {
 
   template <int kRows>
   static void Run(const PlanePass& pass) {
-    RunPlane<kRows>(pass);
+    for (int64_t plane = pass.begin_plane; plane < pass.end_plane; ++plane) {
+      RunPlane<kRows>(pass, plane);
+    }
   }
-  static void Beta(const uint16_t* beta, float group_sum, float* acc) {
-    AddBeta(beta, group_sum, acc);
+  static void Beta(const uint16_t* beta, const float* group_sums, int64_t num_rows, float* acc,
+                   int64_t acc_stride) {
+    AddBeta(beta, group_sums, num_rows, acc, acc_stride);
   }
 };
 

@@ -20,10 +20,15 @@ BITDIAL_INLINE void AddScaled(const uint16_t* alpha, __m512 sum, float* acc, int
                    _mm512_fmadd_ps(LoadHalf(alpha + lane), sum, _mm512_loadu_ps(acc + lane)));
 }
 
-// acc += beta * group_sum for a tile.
-BITDIAL_INLINE void AddBeta(const uint16_t* beta, float group_sum, float* acc) {
+// acc += beta * group_sums[row] for a tile of each row.
+BITDIAL_INLINE void AddBeta(const uint16_t* beta, const float* group_sums, int64_t num_rows,
+                            float* acc, int64_t acc_stride) {
   for (int64_t lane = 0; lane < kTileLanes; lane += 16) {
-    AddScaled(beta, _mm512_set1_ps(group_sum), acc, lane);
+    const __m512 of_lanes = LoadHalf(beta + lane);
+    for (int64_t r = 0; r < num_rows; ++r) {
+      float* const out = acc + r * acc_stride + lane;
+      _mm512_storeu_ps(out, _mm512_fmadd_ps(of_lanes, _mm512_set1_ps(group_sums[r]), _mm512_loadu_ps(out)));
+    }
   }
 }
 

@@ -49,14 +49,14 @@ __m256i LoadTable(const std::byte* from) {
 // Outputs [lane, lane + 32). A byte holds two codes: their lookups are put side by side (unpack)
 // and added as pairs (vpmaddubsw with ones). A span's 32 lookups of at most 127 fit int16.
 template <int kRows>
-void RunHalfTile(const PlanePass& pass, int64_t lane) {
+void RunHalfTile(const PlanePass& pass, int64_t plane, int64_t lane) {
   const __m256i nibble = _mm256_set1_epi8(15);
   const __m256i ones = _mm256_set1_epi8(1);
   const int64_t group_size = pass.num_blocks * kBlockInputs;
   const int64_t span_blocks = SpanInputs(group_size) / kBlockInputs;
   const int64_t scale_offset = Lut4I8ScaleOffset(group_size);
   alignas(32) float u[kRows][kHalfTile] = {};
-  const uint32_t* codes = pass.codes + lane;
+  const uint32_t* codes = pass.codes + plane * pass.plane_stride + lane;
   const std::byte* tables = pass.tables;
   for (int64_t first = 0, span = 0; first < pass.num_blocks; first += span_blocks, ++span) {
     __m256i low[kRows], high[kRows];  // outputs 0..15, 16..31
@@ -101,7 +101,7 @@ void RunHalfTile(const PlanePass& pass, int64_t lane) {
         if (first + span_blocks < pass.num_blocks) {
           _mm256_store_ps(u[r] + s * 8, now);
         } else {
-          AddScaled(pass.alpha[r] + lane, now, acc, s * 8);
+          AddScaled(pass.alpha[r] + plane * kTileLanes + lane, now, acc, s * 8);
         }
       }
     }
@@ -113,10 +113,15 @@ struct Isa {
 
   template <int kRows>
   static void Run(const PlanePass& pass) {
-    for (int64_t lane = 0; lane < kTileLanes; lane += kHalfTile) RunHalfTile<kRows>(pass, lane);
+    for (int64_t plane = pass.begin_plane; plane < pass.end_plane; ++plane) {
+      for (int64_t lane = 0; lane < kTileLanes; lane += kHalfTile) {
+        RunHalfTile<kRows>(pass, plane, lane);
+      }
+    }
   }
-  static void Beta(const uint16_t* beta, float group_sum, float* acc) {
-    AddBeta(beta, group_sum, acc);
+  static void Beta(const uint16_t* beta, const float* group_sums, int64_t num_rows, float* acc,
+                   int64_t acc_stride) {
+    AddBeta(beta, group_sums, num_rows, acc, acc_stride);
   }
 };
 

@@ -15,73 +15,83 @@ using namespace avx512;  // NOLINT: all of it is this file's
 // Byte b of a word asks table 2b with its low nibble and table 2b + 1 with its high one. One vpermb
 // looks up 64 bytes in the 4 even (or odd) tables of a block, which are one register: the index is
 // the nibble with 16b above it. vpdpbusd with ones adds the 4 lookups of a word to its lane.
-// kIsOneSpan: the group is one span, as nearly always; u is then one product.
-template <int kRows, bool kIsOneSpan>
-void RunPlane(const PlanePass& pass) {
+template <int kRows>
+BITDIAL_INLINE void AddBlock(const uint32_t* codes, const std::byte* tables, int64_t table_stride,
+                             Int32x16 (&sum)[kRows][kSlices]) {
   const __m512i nibble = _mm512_set1_epi8(15);
   const __m512i table_of_byte = _mm512_set1_epi32(0x30201000);
   const __m512i ones = _mm512_set1_epi8(1);
-  const int64_t group_size = pass.num_blocks * kBlockInputs;
-  const int64_t span_blocks = SpanInputs(group_size) / kBlockInputs;
-  const int64_t scale_offset = Lut4I8ScaleOffset(group_size);
-  alignas(64) float u[kIsOneSpan ? 1 : kRows][kTileLanes];
-  if constexpr (!kIsOneSpan) __builtin_memset(u, 0, sizeof(u));
-  const uint32_t* codes = pass.codes;
-  const std::byte* tables = pass.tables;
-  for (int64_t first = 0, span = 0; first < pass.num_blocks; first += span_blocks, ++span) {
-    Int32x16 sum[kRows][kSlices];
+  __m512i even[kSlices], odd[kSlices];
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
+  for (int s = 0; s < kSlices; ++s) {
+    const __m512i word = _mm512_load_si512(codes + s * 16);
+    // (word & nibble) | table_of_byte
+    even[s] = _mm512_ternarylogic_epi32(word, nibble, table_of_byte, 0xEA);
+    odd[s] = _mm512_ternarylogic_epi32(_mm512_srli_epi32(word, 4), nibble, table_of_byte, 0xEA);
+  }
 #pragma GCC unroll 4
-      for (int s = 0; s < kSlices; ++s) sum[r][s] = Int32x16{};
+  for (int r = 0; r < kRows; ++r) {
+    const std::byte* const of_row = tables + r * table_stride;
+    const __m512i even_tables = _mm512_load_si512(of_row);
+    const __m512i odd_tables = _mm512_load_si512(of_row + 64);
+#pragma GCC unroll 4
+    for (int s = 0; s < kSlices; ++s) {
+      sum[r][s] = DotBytes(sum[r][s], ones, _mm512_permutexvar_epi8(even[s], even_tables));
+      sum[r][s] = DotBytes(sum[r][s], ones, _mm512_permutexvar_epi8(odd[s], odd_tables));
     }
-#pragma GCC unroll 1
-    for (int64_t block = first; block < first + span_blocks; ++block) {
-      const uint32_t* const ahead = pass.Ahead(block, codes);
-#pragma GCC unroll 4
-      for (int s = 0; s < kSlices; ++s) {
-        _mm_prefetch(reinterpret_cast<const char*>(ahead + s * 16), _MM_HINT_T1);
-      }
-      __m512i even[kSlices], odd[kSlices];
-#pragma GCC unroll 4
-      for (int s = 0; s < kSlices; ++s) {
-        const __m512i word = _mm512_load_si512(codes + s * 16);
-        // (word & nibble) | table_of_byte
-        even[s] = _mm512_ternarylogic_epi32(word, nibble, table_of_byte, 0xEA);
-        odd[s] = _mm512_ternarylogic_epi32(_mm512_srli_epi32(word, 4), nibble, table_of_byte, 0xEA);
-      }
+  }
+}
+
+// kIsOneSpan: the group is one span, as nearly always; u is then one product.
+template <int kRows, bool kIsOneSpan>
+void RunPlanes(const PlanePass& pass) {
+  const int64_t group_size = pass.num_blocks * kBlockInputs;
+  const int64_t span_blocks = kIsOneSpan ? pass.num_blocks : SpanInputs(group_size) / kBlockInputs;
+  const std::byte* const scales = pass.tables + Lut4I8ScaleOffset(group_size);
+  for (int64_t plane = pass.begin_plane; plane < pass.end_plane; ++plane) {
+    alignas(64) float u[kIsOneSpan ? 1 : kRows][kTileLanes];
+    if constexpr (!kIsOneSpan) __builtin_memset(u, 0, sizeof(u));
+    const uint32_t* codes = pass.codes + plane * pass.plane_stride;
+    const std::byte* tables = pass.tables;
+    const int64_t lanes = plane * kTileLanes;
+    for (int64_t first = 0, span = 0; first < pass.num_blocks; first += span_blocks, ++span) {
+      Int32x16 sum[kRows][kSlices];
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) {
-        const std::byte* const of_row = tables + r * pass.table_stride;
-        const __m512i even_tables = _mm512_load_si512(of_row);
-        const __m512i odd_tables = _mm512_load_si512(of_row + 64);
+#pragma GCC unroll 4
+        for (int s = 0; s < kSlices; ++s) sum[r][s] = Int32x16{};
+      }
+#pragma GCC unroll 1
+      for (int64_t block = first; block < first + span_blocks; ++block) {
+        const uint32_t* const ahead = pass.Ahead(block, codes);
 #pragma GCC unroll 4
         for (int s = 0; s < kSlices; ++s) {
-          sum[r][s] = DotBytes(sum[r][s], ones, _mm512_permutexvar_epi8(even[s], even_tables));
-          sum[r][s] = DotBytes(sum[r][s], ones, _mm512_permutexvar_epi8(odd[s], odd_tables));
+          _mm_prefetch(reinterpret_cast<const char*>(ahead + s * 16), _MM_HINT_T1);
         }
+        AddBlock<kRows>(codes, tables, pass.table_stride, sum);
+        codes += kTileLanes;
+        tables += kI8BlockBytes;
       }
-      codes += kTileLanes;
-      tables += kI8BlockBytes;
-    }
+      const bool is_last = kIsOneSpan || first + span_blocks == pass.num_blocks;
+      __m512 scale[kRows];
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
-      const auto* const scales =
-          reinterpret_cast<const float*>(pass.tables + r * pass.table_stride + scale_offset);
-      const __m512 scale = _mm512_set1_ps(scales[span]);
-      float* const acc = pass.acc + r * pass.acc_stride;
+      for (int r = 0; r < kRows; ++r) {
+        scale[r] = _mm512_set1_ps(
+            reinterpret_cast<const float*>(scales + r * pass.table_stride)[span]);
+      }
 #pragma GCC unroll 4
       for (int s = 0; s < kSlices; ++s) {
-        const __m512 dot = ToFloats(sum[r][s]);
-        if constexpr (kIsOneSpan) {
-          AddScaled(pass.alpha[r], _mm512_mul_ps(scale, dot), acc, s * 16);
-        } else {
-          const __m512 now = _mm512_fmadd_ps(scale, dot, _mm512_load_ps(u[r] + s * 16));
-          if (first + span_blocks < pass.num_blocks) {
+        __m512 alpha = LoadHalf(pass.alpha[0] + lanes + s * 16);
+#pragma GCC unroll 4
+        for (int r = 0; r < kRows; ++r) {
+          if (r > 0 && !pass.is_one_set) alpha = LoadHalf(pass.alpha[r] + lanes + s * 16);
+          __m512 now = _mm512_mul_ps(scale[r], ToFloats(sum[r][s]));
+          if constexpr (!kIsOneSpan) {
+            now = _mm512_fmadd_ps(scale[r], ToFloats(sum[r][s]), _mm512_load_ps(u[r] + s * 16));
             _mm512_store_ps(u[r] + s * 16, now);
-          } else {
-            AddScaled(pass.alpha[r], now, acc, s * 16);
           }
+          float* const acc = pass.acc + r * pass.acc_stride + s * 16;
+          if (is_last) _mm512_storeu_ps(acc, _mm512_fmadd_ps(alpha, now, _mm512_loadu_ps(acc)));
         }
       }
     }
@@ -95,13 +105,14 @@ struct Isa {
   static void Run(const PlanePass& pass) {
     const int64_t group_size = pass.num_blocks * kBlockInputs;
     if (SpanInputs(group_size) == group_size) {
-      RunPlane<kRows, true>(pass);
+      RunPlanes<kRows, true>(pass);
     } else {
-      RunPlane<kRows, false>(pass);
+      RunPlanes<kRows, false>(pass);
     }
   }
-  static void Beta(const uint16_t* beta, float group_sum, float* acc) {
-    AddBeta(beta, group_sum, acc);
+  static void Beta(const uint16_t* beta, const float* group_sums, int64_t num_rows, float* acc,
+                   int64_t acc_stride) {
+    AddBeta(beta, group_sums, num_rows, acc, acc_stride);
   }
 };
 

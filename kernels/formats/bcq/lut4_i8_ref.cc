@@ -44,26 +44,34 @@ struct Reference {
     const auto* const tables = reinterpret_cast<const int8_t*>(pass.tables);
     const auto* const scales =
         reinterpret_cast<const float*>(pass.tables + Lut4I8ScaleOffset(group_size));
-    for (int64_t lane = 0; lane < kTileLanes; ++lane) {
-      float u = 0;
-      for (int64_t first = 0; first < pass.num_blocks; first += span_blocks) {
-        int32_t sum = 0;
-        for (int64_t block = first; block < first + span_blocks; ++block) {
-          const uint32_t word = pass.codes[block * kTileLanes + lane];
-          for (int t = 0; t < kTablesPerBlock; ++t) {
-            sum += tables[block * kI8BlockBytes + (t % 2 * 4 + t / 2) * kTableEntries +
-                          (word >> (4 * t) & 15)];
+    for (int64_t plane = pass.begin_plane; plane < pass.end_plane; ++plane) {
+      const uint32_t* const codes = pass.codes + plane * pass.plane_stride;
+      const uint16_t* const alpha = pass.alpha[0] + plane * kTileLanes;
+      for (int64_t lane = 0; lane < kTileLanes; ++lane) {
+        float u = 0;
+        for (int64_t first = 0; first < pass.num_blocks; first += span_blocks) {
+          int32_t sum = 0;
+          for (int64_t block = first; block < first + span_blocks; ++block) {
+            const uint32_t word = codes[block * kTileLanes + lane];
+            for (int t = 0; t < kTablesPerBlock; ++t) {
+              sum += tables[block * kI8BlockBytes + (t % 2 * 4 + t / 2) * kTableEntries +
+                            (word >> (4 * t) & 15)];
+            }
           }
+          u = std::fma(scales[first / span_blocks], static_cast<float>(sum), u);
         }
-        u = std::fma(scales[first / span_blocks], static_cast<float>(sum), u);
+        pass.acc[lane] = std::fma(F16ToF32(alpha[lane]), u, pass.acc[lane]);
       }
-      pass.acc[lane] = std::fma(F16ToF32(pass.alpha[0][lane]), u, pass.acc[lane]);
     }
   }
 
-  static void Beta(const uint16_t* beta, float group_sum, float* acc) {
-    for (int64_t lane = 0; lane < kTileLanes; ++lane) {
-      acc[lane] = std::fma(F16ToF32(beta[lane]), group_sum, acc[lane]);
+  static void Beta(const uint16_t* beta, const float* group_sums, int64_t num_rows, float* acc,
+                   int64_t acc_stride) {
+    for (int64_t r = 0; r < num_rows; ++r) {
+      for (int64_t lane = 0; lane < kTileLanes; ++lane) {
+        float& out = acc[r * acc_stride + lane];
+        out = std::fma(F16ToF32(beta[lane]), group_sums[r], out);
+      }
     }
   }
 };

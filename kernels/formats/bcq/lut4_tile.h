@@ -19,15 +19,19 @@ BITDIAL_INLINE void FetchScales(const uint16_t* lanes) {
   __builtin_prefetch(lanes + kTileLanes / 2, 0, 2);
 }
 
-// One plane over one group, for the first rows of a row block: acc += alpha * (sum of lookups).
+// Planes [begin_plane, end_plane) over one group, for the first rows of a row block: for each plane,
+// acc += alpha * (sum of lookups).
 struct PlanePass {
-  const uint32_t* codes;
+  int64_t begin_plane, end_plane;
+  const uint32_t* codes;  // of plane 0
+  int64_t plane_stride;   // words
   int64_t num_blocks;    // of the group
   int64_t num_near;     // so many first blocks have kPrefetchBlocks more behind them in the plane
   int64_t far_words;    // from one of the others to what to fetch, in the same plane of the next tile
   const std::byte* tables;   // of the first row
   int64_t table_stride;      // bytes from one row to the next
-  const uint16_t* alpha[4];  // [row] -> 64 lanes
+  const uint16_t* alpha[4];  // [row] -> [plane][64 lanes]
+  bool is_one_set;           // alpha[0] is every row's: a conversion from f16 serves them all
   float* acc;                // [row][64]
   int64_t acc_stride;
 
@@ -37,7 +41,7 @@ struct PlanePass {
   }
 };
 
-// One plane for num_rows rows, 1 to Isa::kRowBlock.
+// num_rows: 1 to Isa::kRowBlock.
 template <class Isa>
 BITDIAL_INLINE void RunRows(int64_t num_rows, const PlanePass& pass) {
   static_assert(Isa::kRowBlock == 1 || Isa::kRowBlock == 4);
@@ -50,12 +54,14 @@ BITDIAL_INLINE void RunRows(int64_t num_rows, const PlanePass& pass) {
 }
 
 // Isa brings kRowBlock (rows whose sums fit in registers beside the codes: 4, or 1),
-// Run<num_rows>(pass), and Beta(beta, group_sum, acc), which does acc += beta * group_sum for the
-// 64 lanes of one row.
+// Run<num_rows>(pass), and Beta(beta, group_sums, num_rows, acc, acc_stride), which does acc += beta *
+// group_sums[row] for the 64 lanes of each row.
 //
-// Order: group, row block, plane. The tables of a row block and the
-// codes of a group (group_size * 8 bytes a plane) stay in L1 while both inner loops use them; DRAM
-// gives every code once, whatever num_rows.
+// Order: group, row block, plane. The tables of a row block and the codes of a group (group_size * 8
+// bytes a plane) stay in L1 while both inner loops use them; DRAM gives every code once, whatever
+// num_rows. All planes of a group are one call: with groups of 32 the call, and where each row's
+// alpha begins, cost as much as the lookups. Eight rows to half a tile were no faster than four to a
+// whole one.
 template <class Isa>
 BITDIAL_INLINE int64_t RunLut4Tile(const Lut4Args& a, int64_t tile, float* acc,
                                    int64_t acc_stride) {
@@ -75,30 +81,37 @@ BITDIAL_INLINE int64_t RunLut4Tile(const Lut4Args& a, int64_t tile, float* acc,
           a.num_rows - first < Isa::kRowBlock ? a.num_rows - first : Isa::kRowBlock;
       PlanePass pass;
       pass.num_blocks = blocks_per_group;
+      pass.plane_stride = a.layout.plane_stride;
       pass.num_near = a.layout.num_blocks - kPrefetchBlocks - first_block;
       pass.far_words = far_words;
       pass.tables = a.tables + a.TableOffset(group, first);
       pass.table_stride = a.table_bytes;
       pass.acc = acc + first * acc_stride;
       pass.acc_stride = acc_stride;
-      int64_t num_rows = block_rows;
-      for (int plane = 0; plane < rows[0].bits; ++plane) {
-        while (rows[num_rows - 1].bits <= plane) --num_rows;  // rows[0] still has this plane
-        for (int64_t r = 0; r < num_rows; ++r) {
-          pass.alpha[r] =
-              rows[r].alpha + a.layout.AlphaOffset(tile, group, rows[r].bits) + plane * kTileLanes;
-        }
-        FetchScales(pass.alpha[0] + kPrefetchGroups * rows[0].bits * kTileLanes);
-        pass.codes = a.codes + a.layout.CodeOffset(tile, plane, first_block);
-        RunRows<Isa>(num_rows, pass);
-        if (first == 0) num_words += blocks_per_group * kTileLanes;
+      for (int64_t r = 0; r < Isa::kRowBlock; ++r) {
+        const ScaleView& row = rows[r < block_rows ? r : 0];
+        pass.alpha[r] = row.alpha + a.layout.AlphaOffset(tile, group, row.bits);
       }
-      for (int64_t r = 0; r < block_rows; ++r) {
+      pass.is_one_set = rows[0].bits == rows[block_rows - 1].bits;
+      pass.codes = a.codes + a.layout.CodeOffset(tile, 0, first_block);
+      // Rows with as many planes take them together, and drop out when theirs end.
+      int64_t num_rows = block_rows;
+      for (pass.begin_plane = 0; pass.begin_plane < rows[0].bits; pass.begin_plane = pass.end_plane) {
+        while (rows[num_rows - 1].bits <= pass.begin_plane) --num_rows;
+        pass.end_plane = rows[num_rows - 1].bits;
+        for (int64_t plane = pass.begin_plane; plane < pass.end_plane; ++plane) {
+          FetchScales(pass.alpha[0] + (kPrefetchGroups * rows[0].bits + plane) * kTileLanes);
+        }
+        RunRows<Isa>(num_rows, pass);
+      }
+      if (first == 0) num_words += rows[0].bits * blocks_per_group * kTileLanes;
+      for (int64_t r = 0, count = 0; r < block_rows; r += count) {
+        for (count = 1; r + count < block_rows && rows[r + count].bits == rows[r].bits;) ++count;
         if (rows[r].beta == nullptr) continue;
         const uint16_t* const beta = rows[r].beta + a.layout.BetaOffset(tile, group);
         FetchScales(beta + kPrefetchGroups * kTileLanes);
-        Isa::Beta(beta,
-                  a.group_sums[group * a.num_rows + first + r], pass.acc + r * acc_stride);
+        Isa::Beta(beta, a.group_sums + group * a.num_rows + first + r, count,
+                  pass.acc + r * acc_stride, acc_stride);
       }
     }
   }
