@@ -48,6 +48,7 @@ class EngineThread final : public Engine {
   bool Receive();
   void PublishStats();
   absl::Status CheckKvRoom(const Request& request) const;
+  int32_t NumFreePlaces() const;                             // needs mutex_
   absl::Status CheckQueue(int64_t num_prompt_tokens) const;  // needs mutex_
 
   const EngineOptions options_;
@@ -70,6 +71,7 @@ class EngineThread final : public Engine {
   int64_t num_inbox_tokens_ = 0;   // prompt tokens of inbox_
   int64_t num_drain_cancelled_ = 0;
   EngineStats stats_;  // as of the last plan or step, without the inbox
+  bool lacks_kv_room_ = false;  // likewise
   Clock::time_point progressed_at_ = Clock::now();  // a step ended, or work came to an idle engine
 
   std::thread thread_;
@@ -92,6 +94,7 @@ void EngineThread::PublishStats() {
   const EngineStats stats = loop_->stats();
   std::lock_guard lock(mutex_);
   stats_ = stats;
+  lacks_kv_room_ = loop_->lacks_kv_room();
 }
 
 // Publishes what the last step changed, waits while there is nothing to do, and takes in what has
@@ -154,9 +157,16 @@ absl::Status EngineThread::CheckKvRoom(const Request& request) const {
       (needed + block_tokens - 1) / block_tokens * model_->kv_shape().BytesPerBlock());
 }
 
+// So many of those that have arrived do not wait for room: the next step takes them in.
+int32_t EngineThread::NumFreePlaces() const {
+  return lacks_kv_room_ ? 0 : std::max(options_.max_running_requests - stats_.num_running, 0);
+}
+
 absl::Status EngineThread::CheckQueue(int64_t num_prompt_tokens) const {
   if (is_draining_) return Unavailable("the engine is shutting down and takes no new requests");
-  const int64_t num_queued = static_cast<int64_t>(inbox_.size()) + stats_.num_queued;
+  const int64_t num_arrived = static_cast<int64_t>(inbox_.size()) + stats_.num_queued;
+  if (num_arrived < NumFreePlaces()) return absl::OkStatus();
+  const int64_t num_queued = num_arrived - NumFreePlaces();
   if (num_queued >= options_.max_queued_requests) {
     return ResourceExhausted(
         "the queue is full: {} requests wait, the limit is {}; try again later", num_queued,
@@ -199,7 +209,10 @@ void EngineThread::Cancel(RequestId id, std::optional<int32_t> choice) {
 EngineStats EngineThread::stats() const {
   std::lock_guard lock(mutex_);
   EngineStats stats = stats_;
-  stats.num_queued += static_cast<int32_t>(inbox_.size());
+  const auto num_arrived = static_cast<int32_t>(inbox_.size());
+  const int32_t num_placed = std::min(std::max(NumFreePlaces() - stats.num_queued, 0), num_arrived);
+  stats.num_running += num_placed;
+  stats.num_queued += num_arrived - num_placed;
   stats.num_queued_tokens += num_inbox_tokens_;
   if (num_active_ > 0) {
     stats.seconds_without_progress =
@@ -283,7 +296,8 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const quant::Checkpoint& 
                               options.max_step_tokens - options.prompt_chunk + 1),
       .prompt_chunk = options.prompt_chunk,
       .kv_admission = options.kv_admission,
-      .max_waiting = options.max_queued_requests};
+      .max_waiting = options.max_queued_requests,
+      .max_waiting_tokens = options.max_queued_tokens};
   loop_options.prefix_cache = options.prefix_cache;
   loop_options.priority_step = options.priority_step;
   loop_options.sampled_vocab_size = options.sampled_vocab_size;
@@ -293,7 +307,9 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const quant::Checkpoint& 
   BITDIAL_ASSIGN_OR_RETURN(std::unique_ptr<StepLoop> loop,
                            StepLoop::Create(*model, *pool, loop_options));
   loop->WarmUp();
-  return std::make_unique<EngineThread>(options, std::move(pool), std::move(model),
+  EngineOptions effective = options;
+  effective.max_running_requests = loop_options.limits.max_running;
+  return std::make_unique<EngineThread>(effective, std::move(pool), std::move(model),
                                         std::move(loop));
 }
 

@@ -44,7 +44,7 @@ struct EngineOptions {
   int64_t max_context = 0;          // 0: the model's own, at most 8192
   int64_t kv_cache_bytes = 0;       // 0: room for 4 sequences of max_context, at most a quarter of the memory
   int32_t max_running_requests = 64;
-  int32_t max_queued_requests = 256;
+  int32_t max_queued_requests = 256;    // beyond those for whom a place is free
   int64_t max_queued_tokens = 1 << 20;  // prompt tokens waiting
   int32_t max_step_tokens = 512;    // token budget of one step
   int32_t prompt_chunk = 32;        // prompts are cut at multiples of it
@@ -60,8 +60,8 @@ struct EngineOptions {
 
 // A consistent picture as of the last plan or step; counters never fall.
 struct EngineStats {
-  int32_t num_running = 0;
-  int32_t num_queued = 0;            // requests that wait for room; num_running counts every choice
+  int32_t num_running = 0;           // every choice counts; with those whom the next step takes in
+  int32_t num_queued = 0;            // requests that wait for room
   int64_t num_queued_tokens = 0;     // prompt tokens of num_queued
   int64_t num_steps = 0;
   int64_t num_tokens_computed = 0;   // rows of all steps: prompt and output, recomputed ones too

@@ -61,6 +61,8 @@ class StepLoop {
 
   bool has_work() const { return !requests_.empty(); }
   int64_t num_requests() const { return static_cast<int64_t>(requests_.size()); }
+  // As of the last plan: more requests would wait for the KV cache.
+  bool lacks_kv_room() const { return scheduler_.lacks_kv_room(); }
   EngineStats stats() const;
   // Counts what steps read from now on; null: not at all. For tests and benches.
   void set_traffic(kernels::WeightTraffic* traffic) { traffic_ = traffic; }

@@ -1,21 +1,22 @@
 #!/usr/bin/env bash
 # What the server does with many users on this machine, as tables in Markdown on standard output.
 #
-#   ./scripts/bench_serving.sh                            SmolLM2 and a random 1.1B model; about 20 minutes
+#   ./scripts/bench_serving.sh                            SmolLM2 and a random 1.1B model; about 30 minutes
 #   ./scripts/bench_serving.sh --smoke                    the demo model for seconds: shows that it runs, nothing else
 #
-# 1. One client and 8 at once on SmolLM2: tokens/s and their ratio.
+# 1. One client and 8 at once on SmolLM2, in rounds: tokens/s, their ratio, and the time in which no kernel ran.
 # 2. The 1.1B shape, prompt 32, output 128, fixed 4 bits: goodput over the rate, up to its peak.
-# 3. Ten times the peak's requests/s at fixed 4 bits: goodput beside the peak, the queue beside its bound, how fast it refuses.
-# 4. The same with --bits auto:2: goodput beside that of fixed 4 bits.
+# 3. In rounds: the best rate; ten times the peak's requests/s at fixed 4 bits, goodput beside the peak, the queue beside
+#    its bound, how fast it refuses; the same with --bits auto:2, goodput beside that of fixed 4 bits.
 #
 #   --small PATH      a quantized model for 1     (default: SmolLM2, made under build/serving)
-#   --model PATH      a quantized model for 2 to 4 (default: random llama-1.1b, made under build/serving)
+#   --model PATH      a quantized model for 2 and 3 (default: random llama-1.1b, made under build/serving)
 #   --duration S      seconds of each run that count    (default: 60)
+#   --rounds N        of 1 and 3                  (default: 3)
 #   --threads N       of the server               (default: every core)
 #   --numerics N      exact or int8               (default: int8)
 #   --running N       the server's max_running_requests  (default: 8)
-#   --queue N         the server's max_queued_requests; it bounds the wait of whoever is let in  (default: 4)
+#   --queue N         the server's max_queued_requests; it bounds the wait of whoever is let in  (default: 2)
 #   --slo-ttft-ms N   a good answer begins within  (default: 10000)
 #   --slo-tpot-ms N   and takes at most this a token, on average  (default: 250)
 #   -o FOLDER         also writes each run's JSON and plot there
@@ -34,7 +35,7 @@ parse_arguments() {
     case "$1" in
       -h | --help) usage; exit 0 ;;
       --smoke) SMOKE=yes; shift; continue ;;
-      --small | --model | --duration | --threads | --numerics | --running | --queue | --slo-ttft-ms | --slo-tpot-ms | -o) ;;
+      --small | --model | --duration | --rounds | --threads | --numerics | --running | --queue | --slo-ttft-ms | --slo-tpot-ms | -o) ;;
       *) echo "unknown argument: $1; see --help" >&2; exit 2 ;;
     esac
     [[ $# -ge 2 ]] || { echo "$1 needs a value; see --help" >&2; exit 2; }
@@ -62,7 +63,7 @@ get_models() {
   if [[ $SMOKE == yes ]]; then
     SMALL="${SMALL:-$(quantized "$ROOT/demo/llama" demo --group-size 64)}"
     MODEL="${MODEL:-$SMALL}"
-    PASSED=(--duration 2 "${PASSED[@]}")
+    PASSED=(--duration 2 --rounds 1 "${PASSED[@]}")
   fi
   if [[ -z "$SMALL" ]]; then
     fetch_smollm2 >&2 || die "SmolLM2 could not be had; give --small PATH"

@@ -13,7 +13,9 @@ BitsController::BitsController(std::vector<int> bits)
 }
 
 BitsController::Pressure BitsController::PressureOf(const Load& load) {
-  if (load.num_waiting > 0 && 2 * load.num_waiting >= load.max_waiting) return Pressure::kHigh;
+  const bool is_half_full = 2 * load.num_waiting >= load.max_waiting ||
+                            2 * load.num_waiting_tokens >= load.max_waiting_tokens;
+  if (load.num_waiting > 0 && is_half_full) return Pressure::kHigh;
   // Half the target has gone by in the queue: the other half is for the prompt.
   const bool is_late = load.least_ttft_s > 0 && load.oldest_wait_s > load.least_ttft_s / 2;
   const bool is_slow = load.least_tpot_s > 0 && load.step_s > load.least_tpot_s;

@@ -11,6 +11,8 @@ namespace bitdial::engine {
 struct Load {
   int32_t num_waiting = 0;   // requests that no room was found for
   int32_t max_waiting = 0;   // that may wait before others are refused
+  int64_t num_waiting_tokens = 0;  // of their prompts
+  int64_t max_waiting_tokens = int64_t{1} << 40;  // likewise
   double oldest_wait_s = 0;  // of those
   double step_s = 0;         // the last step's length: what a token costs everybody
   double least_ttft_s = 0;   // targets of the running and waiting that chose them; 0: none has one

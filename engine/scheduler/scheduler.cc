@@ -46,7 +46,8 @@ void Scheduler::Schedule(Clock::time_point now, StepPlan& plan) {
     AddChunk(sequence, num_tokens, plan);
     if (!is_single) budget -= num_tokens;
   }
-  if (counters_.num_preemptions == preemptions_before) Admit(plan);
+  lacks_kv_room_ = counters_.num_preemptions != preemptions_before;
+  if (!lacks_kv_room_) Admit(plan);
   UpdateBits(now);
 }
 
@@ -54,7 +55,8 @@ void Scheduler::Admit(StepPlan& plan) {
   while (!waiting_.empty() && plan.num_tokens < limits_.max_step_tokens &&
          static_cast<int32_t>(running_.size()) < limits_.max_running) {
     Sequence* const next = *waiting_.begin();
-    if (!TakeRoom(*next)) return;
+    lacks_kv_room_ = !TakeRoom(*next);
+    if (lacks_kv_room_) return;
     waiting_.erase(waiting_.begin());
     running_.insert(std::upper_bound(running_.begin(), running_.end(), next, &Sequence::Before),
                     next);
@@ -181,6 +183,7 @@ void Scheduler::SettleBits(Sequence& sequence, int32_t end) {
 void Scheduler::UpdateBits(Clock::time_point now) {
   Load load{.num_waiting = static_cast<int32_t>(waiting_.size()),
             .max_waiting = limits_.max_waiting,
+            .max_waiting_tokens = limits_.max_waiting_tokens,
             .step_s = last_step_s_};
   const auto note_targets = [&](const Sequence& sequence) {
     if (!sequence.request.auto_bits.has_value()) return;
@@ -190,7 +193,8 @@ void Scheduler::UpdateBits(Clock::time_point now) {
   for (const Sequence* sequence : running_) note_targets(*sequence);
   int num_looked_at = 0;
   for (const Sequence* sequence : waiting_) {
-    if (++num_looked_at > kMaxLookedAt) break;
+    load.num_waiting_tokens += sequence->num_prompt_tokens();
+    if (++num_looked_at > kMaxLookedAt) continue;
     note_targets(*sequence);
     load.oldest_wait_s = std::max(load.oldest_wait_s, Seconds(now - sequence->submitted_at));
   }

@@ -43,7 +43,8 @@ class Scheduler {
     // A prompt is cut at multiples of it; max_running - 1 + prompt_chunk <= max_step_tokens.
     int32_t prompt_chunk = 1;
     KvAdmission kv_admission = KvAdmission::kReserve;
-    int32_t max_waiting = 256;  // known to the controller only
+    int32_t max_waiting = 256;                 // these two are known to the controller only
+    int64_t max_waiting_tokens = 1 << 20;
   };
   // bits: of the model, ascending.
   Scheduler(const Limits& limits, kvcache::KvManager& kv, std::vector<int> bits);
@@ -65,6 +66,8 @@ class Scheduler {
   const std::set<Sequence*, Order>& waiting() const { return waiting_; }
   const std::vector<Sequence*>& running() const { return running_; }  // in order
   int dial() const { return bits_controller_.dial(); }
+  // Whether the first that waits found no room in the KV cache, as of the last plan.
+  bool lacks_kv_room() const { return lacks_kv_room_; }
 
   struct Counters {
     int64_t num_preemptions = 0;
@@ -89,6 +92,7 @@ class Scheduler {
   std::set<Sequence*, Order> waiting_;
   std::vector<Sequence*> running_;  // in order
   double last_step_s_ = 0;
+  bool lacks_kv_room_ = false;
   Counters counters_;
 };
 

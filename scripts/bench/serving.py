@@ -7,12 +7,15 @@ import datetime
 import json
 import pathlib
 import re
+import socket
+import statistics
 import subprocess
 import sys
 import threading
+import time
+import urllib.request
 
 CLIENTS = 8
-SMALL_LENGTHS = ("--prompt-tokens", 64, "--output-tokens", 128)
 LENGTHS = ("--prompt-tokens", 32, "--output-tokens", 128)
 SWEEP = (0.5, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3)  # of what a full server answers in a closed loop
 FURTHER, FURTHEST = 1.2, 4  # while the last rate was the best: the next one, and where to stop
@@ -69,15 +72,49 @@ def most_queued(options, address, stop, seen):
             seen.append(json.loads(asked.stdout)["num_queued"])
 
 
+def free_address():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+def kernel_seconds(metrics):
+    """Wall clock, and how long kernels have run until now."""
+    page = urllib.request.urlopen(f"http://{metrics}/metrics", timeout=10).read().decode()
+    value = {name: float(number) for name, number in re.findall(r"^(bitdial_\w+) (\S+)$", page, re.MULTILINE)}
+    return time.monotonic(), value["bitdial_step_seconds_total"] - value["bitdial_host_gap_seconds_total"]
+
+
+def watch_gap(metrics, duration, gaps):
+    """Appends the share of wall time in which no kernel ran, in the middle of a run."""
+    time.sleep(0.3 * duration)
+    began, before = kernel_seconds(metrics)
+    time.sleep(0.6 * duration)
+    ended, after = kernel_seconds(metrics)
+    gaps.append(1 - (after - before) / (ended - began))
+
+
 def clients(options):
-    with serving(options, options.small) as address:
-        closed = ("--arrivals", "closed", "--duration", options.duration, "--bits", 4, *SMALL_LENGTHS)
-        one = load(options, address, "one-client", *closed, "--warmup", 1)["output_tokens_per_s"]
-        many = load(options, address, "clients", *closed, "--concurrency", CLIENTS, "--warmup",
-                    CLIENTS)["output_tokens_per_s"]
-    print(f"## Clients at once\n\n{options.small.name}, 4 bits, prompt 64, output 128, closed.\n\n"
-          f"| clients | output tokens/s | ratio |\n|---|---|---|\n| 1 | {one:.1f} | |\n"
-          f"| {CLIENTS} | {many:.1f} | **{many / one:.2f}** |\n", flush=True)
+    metrics, ones, manys, gaps = free_address(), [], [], []
+    with serving(options, options.small, "--metrics-listen", metrics) as address:
+        closed = ("--arrivals", "closed", "--duration", options.duration, "--bits", 4, *LENGTHS)
+        for i in range(options.rounds):
+            ones.append(load(options, address, f"one-client-{i}", *closed, "--warmup", 1)["output_tokens_per_s"])
+            watcher = threading.Thread(target=watch_gap, args=(metrics, options.duration, gaps))
+            watcher.start()
+            manys.append(load(options, address, f"clients-{i}", *closed, "--concurrency", CLIENTS, "--warmup",
+                              CLIENTS)["output_tokens_per_s"])
+            watcher.join()
+    ratios = [many / one for one, many in zip(ones, manys)]
+    print(f"## Clients at once\n\n{options.small.name}, 4 bits, prompt 32, output 128, closed; medians of {options.rounds} "
+          "rounds (min to max). Without a kernel: the share of wall time, with all clients at once.\n\n"
+          "| clients | output tokens/s | ratio | without a kernel |\n|---|---|---|---|\n"
+          f"| 1 | {spread(ones, '.1f')} | | |\n| {CLIENTS} | {spread(manys, '.1f')} | **{spread(ratios, '.2f')}** | "
+          f"{spread([100 * gap for gap in gaps], '.1f')} % |\n", flush=True)
+
+
+def spread(values, form):
+    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
 def row(rate, figures):
@@ -107,15 +144,15 @@ def sweep(options, address):
         if share == shares[-1] and best[1] == share * full and share * FURTHER <= FURTHEST:
             shares.append(share * FURTHER)
     print(f"\nPeak: **{best[0]:.3f}** good answers/s at {best[1]:.3g} requests/s.\n", flush=True)
-    return best[0]
+    return best[1] if best[0] > 0 else 0
 
 
-def overload(options, address, rate, bits):
+def overload(options, address, rate, bits, name):
     seen, stop = [0], threading.Event()
     poller = threading.Thread(target=most_queued, args=(options, address, stop, seen))
     poller.start()
     try:
-        figures = open_load(options, address, f"overload-{bits}".replace(":", "-"), rate, bits)
+        figures = open_load(options, address, name, rate, bits)
     finally:
         stop.set()
         poller.join()
@@ -123,23 +160,33 @@ def overload(options, address, rate, bits):
 
 
 def ratio(value, base):
-    return f"{value / base:.2f}" if base > 0 else "-"
+    return value / base if base > 0 else float("inf")
 
 
-def overloads(options, address, peak):
-    rate = OVERLOAD * peak
-    print(f"## Overload: {OVERLOAD} times the peak, {rate:.3g} requests/s\n\n"
-          "| bits | sent | ok | rejected | goodput/s | of the peak | beside 4 bits | most queued (bound) | reject p50 ms "
-          "| p99 ms | lateness p99 ms | tokens by bits |\n|---|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
-    fixed = None
-    for bits in ("4", "auto:2"):
-        figures, queued = overload(options, address, rate, bits)
-        good = figures["goodput"]["requests_per_s"]
-        fixed = good if fixed is None else fixed
-        print(f"| {bits} | {figures['sent']} | {figures['ok']} | {figures['rejected']} | {good:.3f} | "
-              f"{ratio(good, peak)} | {ratio(good, fixed)} | {queued} ({options.queue}) | "
-              f"{1000 * figures['reject_s']['p50']:.2f} | {1000 * figures['reject_s']['p99']:.2f} | "
-              f"{1000 * figures['lateness_s']['p99']:.2f} | {figures['tokens_by_bits']} |", flush=True)
+def overloads(options, address, best_rate):
+    """Rounds of the best rate, ten times the peak, and that with auto: what the machine has to give changes."""
+    print(f"## Overload: {OVERLOAD} times the peak, in {options.rounds} rounds\n\n"
+          "| bits | requests/s | sent | ok | rejected | goodput/s | most queued (bound) | reject p50 ms | p99 ms | "
+          "lateness p99 ms | tokens by bits |\n|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    of_peak, of_fixed = [], []
+    for i in range(options.rounds):
+        peak = good = None
+        for name, bits in (("peak", "4"), ("overload", "4"), ("overload", "auto:2")):
+            rate = best_rate if name == "peak" else OVERLOAD * (peak or best_rate)
+            figures, queued = overload(options, address, rate, bits, f"{name}-{bits}-{i}".replace(":", "-"))
+            before, good = good, figures["goodput"]["requests_per_s"]
+            if name == "peak":
+                peak = good
+            elif bits == "4":
+                of_peak.append(ratio(good, peak))
+            else:
+                of_fixed.append(ratio(good, before))
+            print(f"| {bits} | {rate:.3g} | {figures['sent']} | {figures['ok']} | {figures['rejected']} | {good:.3f} | "
+                  f"{queued} ({options.queue}) | {1000 * figures['reject_s']['p50']:.2f} | "
+                  f"{1000 * figures['reject_s']['p99']:.2f} | {1000 * figures['lateness_s']['p99']:.2f} | "
+                  f"{figures['tokens_by_bits']} |", flush=True)
+    print(f"\nGoodput under {OVERLOAD} times the peak, over the peak of the same round: **{spread(of_peak, '.2f')}**; with "
+          f"auto, over fixed 4 bits: **{spread(of_fixed, '.2f')}**.\n", flush=True)
 
 
 def cpu_name():
@@ -157,8 +204,9 @@ def main():
     parser.add_argument("--duration", type=float, default=60)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--numerics", choices=("exact", "int8"), default="int8")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--running", type=int, default=8)
-    parser.add_argument("--queue", type=int, default=4)
+    parser.add_argument("--queue", type=int, default=2)
     parser.add_argument("--slo-ttft-ms", type=float, default=10000)
     parser.add_argument("--slo-tpot-ms", type=float, default=250)
     parser.add_argument("--out", type=pathlib.Path)
@@ -172,10 +220,10 @@ def main():
     clients(options)
     with serving(options, options.model, "--max-running-requests", options.running, "--max-queued-requests",
                  options.queue) as address:
-        peak = sweep(options, address)
-        if peak == 0:
+        best_rate = sweep(options, address)
+        if best_rate == 0:
             sys.exit("no answer met the SLO at any rate: give wider bounds")
-        overloads(options, address, peak)
+        overloads(options, address, best_rate)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
 
 #include "quant/container/utf8.h"
 #include "server/cli/command.h"
+#include "server/cli/end_watchdog.h"
 #include "server/cli/signals.h"
 #include "server/cli/text_table.h"
 #include "server/config/config.h"
@@ -57,6 +58,9 @@ absl::Status ExplainFile(const absl::Status& status, const ServeOptions& options
   return BlameConfig(source == config.set_by.end() ? status : Annotate(status, source->second));
 }
 
+// Beside drain_timeout_s: for what is cancelled then to end, and for gRPC to say so.
+constexpr std::chrono::seconds kEndingTime(15);
+
 absl::Status ServeUntilSignal(const ServeOptions& options, const ServerConfig& config) {
   std::promise<std::string> ending;
   std::atomic<bool> is_ready{false}, is_ending{false};
@@ -97,6 +101,7 @@ absl::Status ServeUntilSignal(const ServeOptions& options, const ServerConfig& c
   std::fflush(stdout);
 
   const std::string why = ending.get_future().get();
+  const EndWatchdog watchdog(std::chrono::seconds(config.drain_timeout_s) + kEndingTime);
   spdlog::info("{}: draining for up to {} s; a second signal ends at once", why,
                config.drain_timeout_s);
   const int64_t num_cancelled = server->Drain(std::chrono::seconds(config.drain_timeout_s));

@@ -9,9 +9,12 @@
 namespace bitdial::server {
 namespace {
 
-sigset_t EndingSignals() {
+// SIGHUP with them: it asks for nothing that does not happen by itself (keys and certificates are
+// watched), and must not end the process as it does unless it is taken.
+sigset_t TakenSignals() {
   sigset_t signals;
   sigemptyset(&signals);
+  sigaddset(&signals, SIGHUP);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
   return signals;
@@ -20,7 +23,7 @@ sigset_t EndingSignals() {
 }  // namespace
 
 void BlockSignals() {
-  const sigset_t signals = EndingSignals();
+  const sigset_t signals = TakenSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 }
 
@@ -34,12 +37,14 @@ SignalThread::~SignalThread() {
 }
 
 void SignalThread::Run(const std::function<void(int signal)>& on_signal) {
-  const sigset_t signals = EndingSignals();
-  for (bool is_first = true;; is_first = false) {
+  const sigset_t signals = TakenSignals();
+  bool is_ending = false;
+  for (;;) {
     int signal = 0;
     sigwait(&signals, &signal);
     if (is_stopping_) return;
-    if (!is_first) std::_Exit(128 + signal);
+    if (signal == SIGHUP) continue;
+    if (std::exchange(is_ending, true)) std::_Exit(128 + signal);
     on_signal(signal);
   }
 }

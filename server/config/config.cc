@@ -59,7 +59,7 @@ std::vector<ConfigKey> MakeKeys() {
       {"max_running_requests", SLOT(max_running_requests), "requests", 1, 65536, {},
        "Requests that advance together."},
       {"max_queued_requests", SLOT(max_queued_requests), "requests", 1, 1 << 20, {},
-       "Requests waiting; beyond it RESOURCE_EXHAUSTED."},
+       "Requests waiting, beyond those for whom a place is free; more get RESOURCE_EXHAUSTED."},
       {"max_queued_tokens", SLOT(max_queued_tokens), "tokens", 1, int64_t{1} << 32, {},
        "Prompt tokens waiting; beyond it RESOURCE_EXHAUSTED."},
       {"max_step_tokens", SLOT(max_step_tokens), "tokens", 1, 1 << 20, {},
@@ -199,6 +199,82 @@ absl::Status CheckAdmin(const ServerConfig& config) {
                              : CheckRemote("admin_listen", config.admin_listen, config);
 }
 
+absl::Status CheckMetricsListen(const ServerConfig& config) {
+  if (config.metrics_listen.empty()) {
+    if (!config.allow_remote_metrics) return absl::OkStatus();
+    return InvalidArgument(
+        "allow_remote_metrics has no effect without metrics_listen: say where, or leave it out");
+  }
+  BITDIAL_ASSIGN_OR_RETURN(const Address address,
+                           ParseAddress(config.metrics_listen, "metrics_listen"));
+  for (const auto& [key, taken] : {std::pair("listen", &config.listen),
+                                   std::pair("admin_listen", &config.admin_listen)}) {
+    if (address.port != 0 && config.metrics_listen == *taken) {
+      return InvalidArgument("metrics_listen \"{}\" is the address of {}; give it its own",
+                             config.metrics_listen, key);
+    }
+  }
+  if (address.is_loopback && config.allow_remote_metrics) {
+    return InvalidArgument(
+        "allow_remote_metrics has no effect: metrics_listen \"{}\" is on this machine; leave it out",
+        config.metrics_listen);
+  }
+  if (address.is_loopback || config.allow_remote_metrics) return absl::OkStatus();
+  return InvalidArgument(
+      "metrics_listen \"{}\" can be reached from other machines, without encryption or "
+      "authentication: anybody who reaches it can read the model's name and how much it is used; "
+      "listen on 127.0.0.1, or say --allow-remote-metrics (\"allow_remote_metrics\": true)",
+      config.metrics_listen);
+}
+
+// Each address of the configuration is good already.
+absl::Status CheckInsecureRemote(const ServerConfig& config) {
+  if (!config.allow_insecure_remote) return absl::OkStatus();
+  for (const std::string* address : {&config.listen, &config.admin_listen}) {
+    if (address->empty() || IsUnixAddress(*address)) continue;
+    BITDIAL_ASSIGN_OR_RETURN(const Address parsed, ParseAddress(*address, "listen"));
+    if (!parsed.is_loopback) return absl::OkStatus();
+  }
+  return InvalidArgument(
+      "allow_insecure_remote has no effect: listen \"{}\" is on this machine; leave it out",
+      config.listen);
+}
+
+// Prompts: how they are cut, and who finds whose in the cache.
+absl::Status CheckPrompts(const ServerConfig& config) {
+  constexpr int64_t kBlockTokens = 32;  // of the KV cache: prompts share whole blocks
+  if (config.prompt_chunk % kBlockTokens != 0 && kBlockTokens % config.prompt_chunk != 0) {
+    return InvalidArgument(
+        "prompt_chunk is {}, expected a divisor or a multiple of {}: prompts could hardly ever "
+        "share their beginnings",
+        config.prompt_chunk, kBlockTokens);
+  }
+  const int64_t most_in_step = config.max_running_requests - 1 + config.prompt_chunk;
+  if (most_in_step > config.max_step_tokens) {
+    return InvalidArgument(
+        "max_step_tokens is {}, expected at least max_running_requests - 1 + prompt_chunk = {}: a "
+        "step holds a token of everybody who runs beside a chunk of one prompt; raise it or lower "
+        "those",
+        config.max_step_tokens, most_in_step);
+  }
+  if (!config.share_prefixes) return absl::OkStatus();
+  if (!config.prefix_cache)
+    return InvalidArgument("share_prefixes has no effect without prefix_cache; turn that on");
+  if (config.keys_file.empty()) {
+    return InvalidArgument(
+        "share_prefixes has no effect without keys_file: without keys everybody is one caller, and "
+        "shares; leave it out");
+  }
+  return absl::OkStatus();
+}
+
+// By a flag or a variable: a file may hold every key, as --print-config prints them.
+bool IsSaid(const ServerConfig& config, const char* key) {
+  const auto source = config.set_by.find(key);
+  return source != config.set_by.end() && (source->second.rfind("--", 0) == 0 ||
+                                           source->second.rfind("environment variable", 0) == 0);
+}
+
 absl::Status CheckLimits(const ServerConfig& config) {
   const int64_t num_in_engine = config.max_running_requests + config.max_queued_requests;
   if (config.max_active_requests < num_in_engine) {
@@ -211,6 +287,24 @@ absl::Status CheckLimits(const ServerConfig& config) {
     return InvalidArgument(
         "max_connection_age_grace_s {} has no effect without max_connection_age_s",
         config.max_connection_age_grace_s);
+  }
+  if (config.max_message_bytes > config.max_rpc_memory_bytes) {
+    return InvalidArgument(
+        "max_message_bytes {} is more than max_rpc_memory_bytes {}, which all messages share; raise "
+        "that or lower it",
+        config.max_message_bytes, config.max_rpc_memory_bytes);
+  }
+  const RequestLimits& request = config.request;
+  if (request.max_stop_strings == 0 && IsSaid(config, "max_stop_bytes")) {
+    return InvalidArgument(
+        "max_stop_bytes {} has no effect: max_stop_strings is 0; leave it out, or allow some",
+        request.max_stop_bytes);
+  }
+  if (IsSaid(config, "default_max_tokens") && config.max_context > 0 &&
+      request.default_max_tokens > config.max_context) {
+    return InvalidArgument(
+        "default_max_tokens {} is more than max_context {}, so it could never be reached; lower it",
+        request.default_max_tokens, config.max_context);
   }
   return absl::OkStatus();
 }
@@ -321,45 +415,14 @@ absl::Status NameSource(const absl::Status& status, const ServerConfig& config) 
   return source == config.set_by.end() ? status : Annotate(status, source->second);
 }
 
-namespace {
-absl::Status CheckMetricsListen(const ServerConfig& config) {
-  if (config.metrics_listen.empty()) {
-    if (!config.allow_remote_metrics) return absl::OkStatus();
-    return InvalidArgument(
-        "allow_remote_metrics has no effect without metrics_listen: say where, or leave it out");
-  }
-  BITDIAL_ASSIGN_OR_RETURN(const Address address,
-                           ParseAddress(config.metrics_listen, "metrics_listen"));
-  if (address.is_loopback || config.allow_remote_metrics) return absl::OkStatus();
-  return InvalidArgument(
-      "metrics_listen \"{}\" can be reached from other machines, without encryption or "
-      "authentication: anybody who reaches it can read the model's name and how much it is used; "
-      "listen on 127.0.0.1, or say --allow-remote-metrics (\"allow_remote_metrics\": true)",
-      config.metrics_listen);
-}
-}  // namespace
-
 absl::Status CheckConfig(const ServerConfig& config) {
   BITDIAL_ASSIGN_OR_RETURN(const Address address, ParseAddress(config.listen, "listen"));
   BITDIAL_RETURN_IF_ERROR(CheckTlsKeys(config));
   if (!address.is_loopback) BITDIAL_RETURN_IF_ERROR(CheckRemote("listen", config.listen, config));
   BITDIAL_RETURN_IF_ERROR(CheckAdmin(config));
   BITDIAL_RETURN_IF_ERROR(CheckLimits(config));
-  constexpr int64_t kBlockTokens = 32;  // of the KV cache: prompts share whole blocks
-  if (config.prompt_chunk % kBlockTokens != 0 && kBlockTokens % config.prompt_chunk != 0) {
-    return InvalidArgument(
-        "prompt_chunk is {}, expected a divisor or a multiple of {}: prompts could hardly ever "
-        "share "
-        "their beginnings",
-        config.prompt_chunk, kBlockTokens);
-  }
-  if (config.prompt_chunk > config.max_step_tokens) {
-    return InvalidArgument("prompt_chunk is {}, expected at most max_step_tokens = {}",
-                           config.prompt_chunk, config.max_step_tokens);
-  }
-  if (config.share_prefixes && !config.prefix_cache) {
-    return InvalidArgument("share_prefixes has no effect without prefix_cache; turn that on");
-  }
+  BITDIAL_RETURN_IF_ERROR(CheckInsecureRemote(config));
+  BITDIAL_RETURN_IF_ERROR(CheckPrompts(config));
   BITDIAL_RETURN_IF_ERROR(CheckMetricsListen(config));
   constexpr size_t kMaxNameBytes = 256;
   if (config.model_name.size() > kMaxNameBytes || !quant::IsUtf8(config.model_name)) {

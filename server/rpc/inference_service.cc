@@ -141,7 +141,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Stream(
   valid->request.deadline = DeadlineOf(*context);
   valid->trace_id = tag.trace_id;
   if (!shares_prefixes_) valid->request.cache_scope = principal->name;
-  return StreamCall::Start((*serving)->call_server, method, tag.request_id, *principal,
+  return StreamCall::Start(*context, (*serving)->call_server, method, tag.request_id, *principal,
                            *std::move(valid));
 }
 

@@ -18,12 +18,21 @@ size_t TokensPerMessage(int32_t num_top_logprobs) {
       std::clamp(kMaxEntriesPerMessage / (num_top_logprobs + 2), 1, kMaxTokensPerMessage));
 }
 
+// A client's deadline ends its call on our side and on its own; which comes first says nothing.
+constexpr std::chrono::milliseconds kDeadlineSkew{100};
+
 template <typename T>
 std::vector<T> TakeSome(std::deque<T>& from, size_t max_count) {
   const auto end = from.begin() + static_cast<std::ptrdiff_t>(std::min(from.size(), max_count));
   std::vector<T> taken(std::make_move_iterator(from.begin()), std::make_move_iterator(end));
   from.erase(from.begin(), end);
   return taken;
+}
+
+// "3" or "2..4".
+std::string BitsText(const engine::FinishEvent& end) {
+  if (end.min_bits == end.prompt_bits) return fmt::format("{}", end.min_bits);
+  return fmt::format("{}..{}", end.min_bits, end.prompt_bits);
 }
 
 grpc::ByteBuffer Encode(v1::GenerateResponse message, Method method) {
@@ -43,25 +52,28 @@ bool IsEmpty(const v1::GenerateResponse& message) {
 
 }  // namespace
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamCall::Start(const Server& server, Method method,
+grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamCall::Start(grpc::CallbackServerContext& context,
+                                                              const Server& server, Method method,
                                                               std::string request_id,
                                                               const Principal& principal,
                                                               ValidRequest request) {
   std::shared_ptr<StreamCall> call(
-      new StreamCall(server, method, std::move(request_id), principal.name, request));
+      new StreamCall(context, server, method, std::move(request_id), principal.name, request));
   call->self_ = call;
   if (const absl::Status status = call->Register(principal, request.request); !status.ok()) {
     call->Refuse(status);
     return call.get();
   }
   call->StartSendInitialMetadata();  // with the request's id: a client may cancel it while it waits
+  call->WatchReader();
   call->Submit(std::move(request.request));
   return call.get();
 }
 
-StreamCall::StreamCall(const Server& server, Method method, std::string request_id,
-                       std::string principal, ValidRequest& request)
-    : server_(server),
+StreamCall::StreamCall(grpc::CallbackServerContext& context, const Server& server, Method method,
+                       std::string request_id, std::string principal, ValidRequest& request)
+    : context_(context),
+      server_(server),
       method_(method),
       request_id_(std::move(request_id)),
       tag_{request_id_, request.trace_id},
@@ -70,6 +82,7 @@ StreamCall::StreamCall(const Server& server, Method method, std::string request_
       weight_bits_(request.request.weight_bits),
       lists_bits_(request.request.auto_bits.has_value()),
       seed_(request.request.sampling.seed),
+      deadline_(request.request.deadline),
       tokens_per_message_(TokensPerMessage(request.request.num_top_logprobs)),
       metrics_(server.metrics, request.request),
       echo_(std::make_move_iterator(request.text.echo.begin()),
@@ -195,9 +208,33 @@ void StreamCall::OnFinish(engine::FinishEvent event) {
   PostPump();
 }
 
+// Looks again after half the time that a message may be in flight.
+void StreamCall::WatchReader() {
+  const SlowReaderLimits& limits = server_.slow_reader;
+  watch_.Set(std::chrono::system_clock::now() + (limits.timeout + limits.grace) / 2,
+             [weak = weak_from_this()](bool is_time) {
+               const std::shared_ptr<StreamCall> call = is_time ? weak.lock() : nullptr;
+               if (call != nullptr) call->EndUnread();
+             });
+}
+
+void StreamCall::EndUnread() {
+  const SlowReaderLimits& limits = server_.slow_reader;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (self_ == nullptr) return;
+  const auto now = engine::Clock::now();
+  if (!writing_since_.has_value() || now - *writing_since_ < limits.timeout + limits.grace)
+    return WatchReader();
+  LogRequest(spdlog::level::info, tag_, "nobody reads: the stream is closed key=\"{}\"", principal_);
+  // The lock keeps OnDone, and so the end of the context, away. What this sets off (OnCancel,
+  // OnWriteDone) runs when this thread of gRPC's has left our callback.
+  context_.TryCancel();
+}
+
 void StreamCall::OnWriteDone(bool ok) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
+    writing_since_.reset();
     if (is_over_) return;
     is_busy_ = false;
   }
@@ -206,7 +243,9 @@ void StreamCall::OnWriteDone(bool ok) {
 }
 
 void StreamCall::OnCancel() {
-  StopComputing(absl::CancelledError("the client cancelled, or its deadline passed"));
+  const bool is_late = deadline_.has_value() && engine::Clock::now() + kDeadlineSkew >= *deadline_;
+  StopComputing(is_late ? absl::DeadlineExceededError("the request's deadline has passed")
+                        : absl::CancelledError("the client cancelled"));
 }
 
 void StreamCall::OnDone() {
@@ -334,8 +373,8 @@ void StreamCall::LogEnd(const engine::FinishEvent& end, const absl::Status& stat
       "tokens={} computed={} preemptions={} queue_s={:.4f} prefill_s={:.4f} decode_s={:.4f}{}",
       absl::StatusCodeToString(status.code()), principal_, end.choice,
       stream.stop_matched() ? "stop string" : Name(end.reason),
-      end.min_bits == end.prompt_bits ? fmt::format("{}", end.min_bits)
-                                      : fmt::format("{}..{}", end.min_bits, end.prompt_bits),
+      // The server was to choose, and the end came first.
+      lists_bits_ && end.prompt_bits == 0 ? "none" : BitsText(end),
       end.num_prompt_tokens, end.num_cached_tokens, stream.num_tokens(), end.num_generated_tokens,
       end.num_preemptions, end.queue_s, end.prefill_s, end.decode_s,
       // Last, because the client chose it: nothing comes after it that it could pretend to be.
@@ -381,6 +420,7 @@ void StreamCall::HandOver(v1::GenerateResponse message) {
   // The lock publishes what this thread did with the stream to the one that runs OnWriteDone.
   const std::lock_guard<std::mutex> lock(mutex_);
   buffer_ = std::move(encoded);
+  writing_since_ = engine::Clock::now();
 }
 
 absl::Status StreamCall::EndStatus(const engine::FinishEvent& end) {

@@ -6,6 +6,7 @@
 //   client is gone, stop computing
 #pragma once
 
+#include <grpcpp/alarm.h>
 #include <grpcpp/grpcpp.h>
 
 #include <deque>
@@ -30,12 +31,15 @@ namespace bitdial::server {
 struct SlowReaderLimits {
   size_t max_unread_tokens;
   std::chrono::seconds timeout;
+  // Then it has so long to read why; who reads nothing loses the stream.
+  std::chrono::seconds grace{5};
 };
 
 // Slow clients: events wait in the queue while a message is being written. When max_unread_tokens
 // wait, the request is paused until half of them are gone, or it has been so for too long and ends
-// with RESOURCE_EXHAUSTED; the others are never held up. The call always outlives the computing: it ends after the engine's OnFinish, so an ended
-// call costs nothing more.
+// with RESOURCE_EXHAUSTED; the others are never held up. A message that nobody takes for longer still,
+// also the last one, ends the stream. The call always outlives the computing: it ends after the
+// engine's OnFinish, so an ended call costs nothing more.
 class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                          public engine::EventSink,
                          public std::enable_shared_from_this<StreamCall> {
@@ -50,8 +54,10 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     SlowReaderLimits slow_reader;
   };
 
-  // Submits the request; a refusal ends the call with its status. gRPC owns the reactor returned.
-  static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(const Server& server, Method method,
+  // Submits the request; a refusal ends the call with its status. gRPC owns the reactor returned, and
+  // the context until OnDone.
+  static grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(grpc::CallbackServerContext& context,
+                                                           const Server& server, Method method,
                                                            std::string request_id,
                                                            const Principal& principal,
                                                            ValidRequest request);
@@ -86,8 +92,10 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     bool is_last = false;                    // no choice is left after it
   };
 
-  StreamCall(const Server& server, Method method, std::string request_id, std::string principal,
-             ValidRequest& request);
+  StreamCall(grpc::CallbackServerContext& context, const Server& server, Method method,
+             std::string request_id, std::string principal, ValidRequest& request);
+  void WatchReader();
+  void EndUnread();
   // Takes a place among the active requests.
   absl::Status Register(const Principal& principal, const engine::Request& request);
   void Submit(engine::Request request);
@@ -107,6 +115,7 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // Ends the computing of all; `reason` becomes the call's status. The first reason stays.
   void StopComputing(absl::Status reason);
 
+  grpc::CallbackServerContext& context_;
   const Server server_;
   const Method method_;
   const std::string request_id_;
@@ -116,8 +125,9 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   const int weight_bits_;  // asked for; not with auto_bits
   const bool lists_bits_;  // of each token: the server chooses them
   const uint64_t seed_;
+  const std::optional<engine::Clock::time_point> deadline_;
   const size_t tokens_per_message_;
-  std::shared_ptr<StreamCall> self_;  // until OnDone
+  std::shared_ptr<StreamCall> self_;  // until OnDone; under mutex_
   // Until the last message is handed over: who has read that may use the request's name again.
   std::unique_ptr<ActiveRequest> active_;
 
@@ -135,6 +145,8 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::deque<engine::PromptLogprob> prompt_logprobs_;
   size_t num_unread_ = 0;      // tokens of all choices
   std::optional<engine::Clock::time_point> paused_since_;
+  std::optional<engine::Clock::time_point> writing_since_;  // the message in flight
+  grpc::Alarm watch_;          // looks at it from time to time
   size_t num_unfinished_ = 0;  // choices whose end is not in a message yet
   size_t num_ended_ = 0;       // choices whose computing has ended
   std::optional<engine::RequestId> engine_id_;

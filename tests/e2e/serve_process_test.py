@@ -136,6 +136,12 @@ class Signals(unittest.TestCase):
             server.signal(number)
             self.assertEqual(server.wait(), 0, server.log)
 
+    def test_sighup_changes_nothing(self):
+        server = Server(BITDIAL, BITS)
+        server.signal(signal.SIGHUP)
+        self.assertEqual(client(server, "--prompt", "x", "--max-tokens", "1").returncode, 0, server.log)
+        self.assertEqual(server.stop(), 0)
+
     def test_drain_refuses_new_requests_and_lets_running_ones_end(self):
         server = Server(BITDIAL, BITS)
         running = start_client(server, "--prompt", "abc", "--max-tokens", "3000", "--ignore-eos", "--json")

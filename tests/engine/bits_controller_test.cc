@@ -63,6 +63,13 @@ TEST(BitsController, AMomentOfLoadTurnsNothing) {
 TEST(BitsController, AQueueHalfFullTurnsItDownAtOnce) {
   Dial dial;
   EXPECT_EQ(dial.Run({.num_waiting = 50, .max_waiting = 100}, milliseconds(50)), 2);
+  Dial by_tokens;
+  EXPECT_EQ(by_tokens.Run({.num_waiting = 1,
+                           .max_waiting = 100,
+                           .num_waiting_tokens = 500,
+                           .max_waiting_tokens = 1000},
+                          milliseconds(50)),
+            2);
 }
 
 TEST(BitsController, MissedTargetsCountAsLoad) {

@@ -157,6 +157,41 @@ TEST_F(EngineTest, AFullQueueRefusesAndSaysItsBounds) {
   ASSERT_TRUE(Submit(*engine, MakeRequest(1)).sink->WaitFinish());  // room again
 }
 
+// A burst between two steps: who will find a place in the next one does not count as waiting.
+TEST_F(EngineTest, TheQueueBeginsWhereTheFreePlacesEnd) {
+  EngineOptions options = Options();
+  options.max_step_tokens = 64;
+  options.max_queued_tokens = 1;
+  const auto engine = Create(options);
+  Gate gate;
+  std::vector<Submitted> taken = {SubmitGated(*engine, MakeRequest(5), gate)};
+  for (int i = 0; i < 3; ++i) taken.push_back(Submit(*engine, MakeRequest(1)));
+  EXPECT_EQ(engine->stats().num_running, 4);
+  EXPECT_EQ(engine->stats().num_queued, 0);
+  const absl::Status status =
+      engine->Submit(MakeRequest(1), std::make_shared<RecordingSink>()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);  // by its tokens: places are taken
+  gate.Open();
+  for (const Submitted& one : taken) EXPECT_TRUE(one.sink->WaitFinish());
+}
+
+TEST_F(EngineTest, NoPlaceIsFreeWhenTheKvCacheIsFull) {
+  EngineOptions options = Options();
+  options.max_step_tokens = 64;
+  options.kv_cache_bytes = 64 * 256;  // 64 tokens: two blocks
+  const auto engine = Create(options);
+  Gate gate;
+  const Submitted first =
+      SubmitGated(*engine, MakeRequest(50), gate, std::chrono::milliseconds(2));  // reserves both
+  const Submitted second = Submit(*engine, MakeRequest(1));
+  gate.Open();
+  bool waits = false;
+  while (first.sink->num_finishes() == 0 && !waits) waits = engine->stats().num_queued == 1;
+  EXPECT_TRUE(waits) << "for the K/V of the first, though places are free";
+  EXPECT_TRUE(first.sink->WaitFinish());
+  EXPECT_TRUE(second.sink->WaitFinish());
+}
+
 TEST_F(EngineTest, QueuedTokensAreBoundedToo) {
   EngineOptions options = Options();
   options.max_queued_tokens = 50;

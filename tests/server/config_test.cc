@@ -107,6 +107,38 @@ TEST_F(ConfigTest, AnAddressBeyondThisMachineNeedsTlsAndToKnowWhoAsks) {
   EXPECT_TRUE(is_taken(R"("admin_listen": "unix:/run/x")"));
 }
 
+// Who sets a key wants something of it: without effect, the start stops.
+TEST_F(ConfigTest, AKeyWithoutEffectOrAgainstAnotherIsRefused) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"({"allow_insecure_remote": true})", "allow_insecure_remote has no effect"},
+      {R"({"allow_insecure_remote": true, "admin_listen": "unix:/run/x"})", "no effect"},
+      {R"({"metrics_listen": "127.0.0.1:9", "allow_remote_metrics": true})", "no effect"},
+      {R"({"metrics_listen": "127.0.0.1:9", "listen": "127.0.0.1:9"})", "the address of listen"},
+      {R"({"metrics_listen": "127.0.0.1:9", "admin_listen": "127.0.0.1:9"})",
+       "the address of admin_listen"},
+      {R"({"share_prefixes": true})", "without keys_file"},
+      {R"({"share_prefixes": true, "prefix_cache": false})", "without prefix_cache"},
+      {R"({"max_step_tokens": 94})", "max_running_requests - 1 + prompt_chunk = 95"},
+      {R"({"max_message_bytes": 16777217, "max_rpc_memory_bytes": 16777216})",
+       "more than max_rpc_memory_bytes"},
+  };
+  for (const auto& [text, message] : cases) {
+    const absl::Status status = Load(text).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << text;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(message)) << text;
+  }
+  EXPECT_TRUE(Load(R"({"max_step_tokens": 95})").ok());
+  EXPECT_TRUE(Load(R"({"share_prefixes": true, "keys_file": "k"})").ok());
+  EXPECT_TRUE(Load(R"({"max_stop_strings": 0, "max_context": 100})").ok());
+  const auto refusal = [&](std::map<std::string, std::string> flags) {
+    return std::string(Load("", std::move(flags)).status().message());
+  };
+  EXPECT_THAT(refusal({{"max_stop_strings", "0"}, {"max_stop_bytes", "9"}}),
+              HasSubstr("max_stop_bytes 9 has no effect"));
+  EXPECT_THAT(refusal({{"max_context", "100"}, {"default_max_tokens", "101"}}),
+              HasSubstr("default_max_tokens 101 is more than max_context 100"));
+}
+
 TEST_F(ConfigTest, WrongTextNamesItsSource) {
   environment_["BITDIAL_THREADS"] = "many";
   EXPECT_THAT(std::string(Load().status().message()),
@@ -127,7 +159,8 @@ TEST_F(ConfigTest, PrintedConfigReadsBackAsItself) {
   config.listen = "127.0.0.1:1234";
   config.about = "a \"note\"\n";
   config.request.max_logit_bias = 5;
-  config.allow_insecure_remote = true;
+  config.request.max_stop_strings = 0;
+  config.max_context = 100;
   const absl::StatusOr<ServerConfig> again = Load(ToJsonText(config));
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(ToJsonText(*again), ToJsonText(config));
@@ -146,9 +179,9 @@ TEST_F(ConfigTest, AModelNameIsUtf8AndShort) {
 }
 
 TEST_F(ConfigTest, RemembersWhoSetAKey) {
-  environment_["BITDIAL_MAX_STEP_TOKENS"] = "90";
+  environment_["BITDIAL_MAX_STEP_TOKENS"] = "99";
   absl::StatusOr<ServerConfig> config =
-      Load(R"({"max_context": 100, "threads": 1, "max_step_tokens": 80, "kv_format": null})",
+      Load(R"({"max_context": 100, "threads": 1, "max_step_tokens": 100, "kv_format": null})",
            {{"threads", "2"}});
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_THAT(config->set_by["max_context"], ::testing::EndsWith("config_test.json"));

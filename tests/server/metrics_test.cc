@@ -260,7 +260,6 @@ TEST_F(MetricsTest, APortInUseIsExplained) {
 TEST(MetricsConfig, OtherMachinesAreLetInByTheirOwnKeyAlone) {
   ServerConfig config;
   config.metrics_listen = "0.0.0.0:9464";
-  config.allow_insecure_remote = true;
   EXPECT_THAT(std::string(CheckConfig(config).message()), HasSubstr("--allow-remote-metrics"));
   config.allow_remote_metrics = true;
   EXPECT_TRUE(CheckConfig(config).ok());

@@ -397,6 +397,35 @@ TEST_F(ServiceTest, SlowReaderIsCancelledInTimeAndOthersGoOn) {
   EXPECT_EQ(ReasonOf(status), "SLOW_READER");
 }
 
+// gRPC's windows are full, the answer is made, and its end can not be said: the stream ends all the same.
+TEST_F(ServiceTest, AFinishedAnswerThatNobodyReadsIsClosedInTime) {
+  ServerConfig config;
+  config.max_unread_tokens = 4000;  // never paused
+  config.slow_reader_timeout_s = 0;
+  config.max_running_requests = config.max_queued_requests = 1;
+  config.max_active_requests = 2;
+  StartServer({.script_ids = {ByteTokenizer::kLong}, .repeats = true}, config, 64 << 10);
+  v1::GenerateRequest request = Hello();
+  request.mutable_params()->mutable_stopping()->set_max_tokens(600);
+  grpc::ClientContext contexts[2];
+  std::vector<std::unique_ptr<grpc::ClientReader<v1::GenerateResponse>>> readers;
+  for (grpc::ClientContext& context : contexts) {
+    readers.push_back(stub_->Generate(&context, request));
+    readers.back()->WaitForInitialMetadata();
+  }
+  ASSERT_TRUE(WaitUntilIdle());
+  v1::GenerateRequest quick = Hello();
+  quick.mutable_params()->mutable_stopping()->set_max_tokens(2);
+  EXPECT_EQ(ReasonOf(Generate(quick).status), "QUEUE_FULL") << "both places are held";
+  EXPECT_TRUE(WaitUntil([&] { return Generate(quick).status.ok(); }, 20s)) << "and then free";
+  for (auto& reader : readers) {
+    v1::GenerateResponse message;
+    while (reader->Read(&message)) {
+    }
+    EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+}
+
 TEST_F(ServiceTest, AnEngineErrorEndsItsRequestAfterWhatWasMade) {
   StartServer({.script = "half an ans", .error = absl::InternalError("not finite")});
   const Answer answer = Generate(Hello());
