@@ -11,7 +11,14 @@ namespace bitdial {
 
 enum class Device : uint8_t { kCpu, kCuda };
 
-// A block of uninitialised memory on one device, 64-byte aligned at least. Move-only.
+// Lets go what was allocated with this alignment.
+struct AlignedDelete {
+  size_t alignment = 0;
+  void operator()(std::byte* data) const;
+};
+
+// A block of uninitialised memory on one device, 64-byte aligned at least; large ones ask for huge
+// pages. Move-only.
 // Thread    no synchronisation of its own.
 class Buffer {
  public:
@@ -32,10 +39,7 @@ class Buffer {
   }
 
  private:
-  struct Deleter {
-    void operator()(std::byte* data) const;
-  };
-  std::unique_ptr<std::byte, Deleter> data_;
+  std::unique_ptr<std::byte, AlignedDelete> data_;
   size_t num_bytes_ = 0;
   Device device_ = Device::kCpu;
 };
