@@ -34,7 +34,7 @@ struct ModelInfo {
   int64_t kv_bytes_per_token = 0;
   int64_t kv_cache_bytes = 0;   // allocated for all sequences
   std::string backend;          // "cpu_avx512"
-  std::string numerics;         // "exact" or "int8": what its decode kernels over bit-planes round
+  std::string numerics;         // "exact", "int16" or "int8": what its decode kernels over bit-planes round
   std::vector<std::string> kernels;  // names of the rows resolved at load, sorted
 };
 

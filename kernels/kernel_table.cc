@@ -146,6 +146,8 @@ const char* Name(Numerics numerics) {
   switch (numerics) {
     case Numerics::kExact:
       return "exact";
+    case Numerics::kInt16:
+      return "int16";
     case Numerics::kInt8:
       return "int8";
   }

@@ -42,9 +42,10 @@ enum class Role : uint8_t { kAny, kPrompt, kDecode };
 enum class Backend : uint8_t { kCpuRef, kCpuAvx2, kCpuAvx512, kCuda };
 // What kernels over bit-planes may round.
 //   kExact  nothing but fp32 arithmetic
+//   kInt16  11 bits for sums of activations of decode rows, with a scale for each span of up to 128
 //   kInt8   8 bits for activations, with a scale for each span of up to 128 of them; prompt rows also
 //           the rebuilt weights, with a scale for each output and group
-enum class Numerics : uint8_t { kExact, kInt8 };
+enum class Numerics : uint8_t { kExact, kInt16, kInt8 };  // ascending by how much
 // Instructions that a row needs beyond those of its backend.
 enum class Extension : uint8_t { kNone, kVbmiVnni };
 
@@ -53,7 +54,7 @@ const char* Name(WeightFormat format);
 const char* Name(KvFormat format);
 const char* Name(Role role);
 const char* Name(Backend backend);  // "cpu_ref", "cpu_avx2", "cpu_avx512", "cuda"
-const char* Name(Numerics numerics);  // "exact", "int8"
+const char* Name(Numerics numerics);  // "exact", "int16", "int8"
 
 // What is asked of the table. Role picks the numeric class, never the row count or a timing (invariant 8).
 struct KernelKey {
@@ -111,7 +112,8 @@ class KernelTable {
   // preferred, cpu_ref fills the gaps, and no row of another backend runs. Empty: the best the machine supports.
   // Errors  INVALID_ARGUMENT  unknown name (lists the known ones)
   //         FAILED_PRECONDITION  known, but this processor or build lacks it (says what is missing)
-  // numerics: kInt8 prefers rows of that kind wherever an op has them, of whatever backend.
+  // numerics: prefers the rows that round most of those that round no more than this, of whatever
+  // backend.
   static absl::StatusOr<KernelTable> Create(const CpuFeatures& features, const std::string& forced_backend,
                                             Numerics numerics = Numerics::kExact);
   // Reads BITDIAL_FORCE_BACKEND and this machine's features.

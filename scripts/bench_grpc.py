@@ -45,7 +45,7 @@ def main():
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--numerics", choices=["exact", "int8"], default="int8")
+    parser.add_argument("--numerics", choices=["exact", "int16", "int8"], default="int8")
     parser.add_argument("--bitdial", type=pathlib.Path, default=ROOT / "build/release/bitdial")
     options = parser.parse_args()
     server, address = start_server(options)

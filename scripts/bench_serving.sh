@@ -14,7 +14,7 @@
 #   --duration S      seconds of each run that count    (default: 60)
 #   --rounds N        of 1 and 3                  (default: 3)
 #   --threads N       of the server               (default: every core)
-#   --numerics N      exact or int8               (default: int8)
+#   --numerics N      exact, int16 or int8        (default: int8)
 #   --running N       the server's max_running_requests  (default: 8)
 #   --queue N         the server's max_queued_requests; it bounds the wait of whoever is let in  (default: 2)
 #   --slo-ttft-ms N   a good answer begins within  (default: 10000)

@@ -8,7 +8,7 @@
 #   --threads N       for both                             (default: every core)
 #   --rounds N        each figure is the median of so many (default: 3)
 #   --isa native|avx2 avx2: llama.cpp built for AVX2 alone, Bitdial's cpu_avx2 rows   (default: native)
-#   --numerics N      Bitdial's: exact or int8             (default: int8)
+#   --numerics N      Bitdial's: exact, int16 or int8      (default: int8)
 #   -o PREFIX         writes PREFIX.json, PREFIX.md and PREFIX.svg  (default: build/llama.cpp/SHAPE-ISA-tN)
 #   -h, --help        this text
 #

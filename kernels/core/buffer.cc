@@ -11,7 +11,7 @@ constexpr size_t kAlignment = 64;  // one cache line, one AVX-512 register
 constexpr size_t kHugePage = size_t{2} << 20;
 
 // A step walks through all weights, and with pages of 4 KiB finds few of them in the TLB: with huge
-// ones a step of SmolLM2 takes 0.92 of the time on a virtual Xeon.
+// ones a step of a 1.1B model takes 0.85 of the time on a virtual Xeon.
 size_t AlignmentOf(size_t num_bytes) { return num_bytes < kHugePage ? kAlignment : kHugePage; }
 
 }  // namespace

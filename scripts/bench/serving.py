@@ -203,7 +203,7 @@ def main():
     parser.add_argument("--commit", default="unknown")
     parser.add_argument("--duration", type=float, default=60)
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--numerics", choices=("exact", "int8"), default="int8")
+    parser.add_argument("--numerics", choices=("exact", "int16", "int8"), default="int8")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--running", type=int, default=8)
     parser.add_argument("--queue", type=int, default=2)

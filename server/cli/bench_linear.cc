@@ -273,8 +273,8 @@ void AddBenchLinearCommand(CLI::App& bench, int& exit_code) {
   command->add_option("--role", options->role, "decode or prompt: which numeric class")
       ->check(CLI::IsMember({"decode", "prompt"}))
       ->capture_default_str();
-  command->add_option("--numerics", options->numerics, "exact or int8, as for generate")
-      ->check(CLI::IsMember({"exact", "int8"}))
+  command->add_option("--numerics", options->numerics, "exact, int16 or int8, as for generate")
+      ->check(CLI::IsMember({"exact", "int16", "int8"}))
       ->capture_default_str();
   command->add_option("--threads", options->num_threads, "0: every available core")
       ->check(CLI::Range(0, 1024));

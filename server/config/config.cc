@@ -48,9 +48,10 @@ std::vector<ConfigKey> MakeKeys() {
        "Compute threads; 0: every available core."},
       {"kv_format", SLOT(kv_format), "", 0, 0, {"f16", "f32"},
        "How the KV cache stores keys and values."},
-      {"numerics", SLOT(numerics), "", 0, 0, {"exact", "int8"},
-       "What kernels over bit-planes round: nothing but fp32 arithmetic, or activations (and, for "
-       "the rows of a prompt, rebuilt weights) to 8 bits."},
+      {"numerics", SLOT(numerics), "", 0, 0, {"exact", "int16", "int8"},
+       "What kernels over bit-planes round: nothing but fp32 arithmetic, sums of activations to 11 "
+       "bits (prompts exact), or activations (and, for the rows of a prompt, rebuilt weights) to 8 "
+       "bits."},
       {"kv_cache_bytes", SLOT(kv_cache_bytes), "bytes", 0, 64 * kTera, {},
        "KV cache of all sequences; 0: room for 4 of max_context, at most a quarter of the "
        "memory."},

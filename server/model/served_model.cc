@@ -45,7 +45,8 @@ std::string NameOfModel(const std::string& path) {
 }
 
 kernels::Numerics NumericsOf(const std::string& word) {
-  return word == "int8" ? kernels::Numerics::kInt8 : kernels::Numerics::kExact;
+  if (word == "int8") return kernels::Numerics::kInt8;
+  return word == "int16" ? kernels::Numerics::kInt16 : kernels::Numerics::kExact;
 }
 
 absl::StatusOr<int> ResolveBits(const std::string& word, const engine::ModelInfo& model) {

@@ -42,7 +42,7 @@ absl::Status CheckServable(const quant::Checkpoint& checkpoint);
 // What a model is called that nobody named: the last part of its path, without ".gguf".
 std::string NameOfModel(const std::string& path);
 
-// "exact" or "int8", as flags and configuration have it (checked there).
+// "exact", "int16" or "int8", as flags and configuration have it (checked there).
 kernels::Numerics NumericsOf(const std::string& word);
 
 // The bits a user's word means: "dense" or a number the model has; empty: the model's default.

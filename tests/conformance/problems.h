@@ -25,11 +25,13 @@ struct Problem {
   // Largest |row - reference| that the operands' magnitudes and the number of roundings allow,
   // [num_rows * row_width]. Derived at each generator; u = 2^-24 is the unit roundoff of f32.
   std::vector<double> bounds;
-  // What a row of Numerics::kInt8 may be off on top of that; empty where there is no such row.
+  // What a row of Numerics::kInt8 may be off on top of that, and one of kInt16 an eighth of it; empty
+  // where there is no such row.
   std::vector<double> int8_bounds;
 
   double BoundFor(const KernelRow& row, size_t i) const {
-    return bounds[i] + (row.numerics == Numerics::kInt8 ? int8_bounds[i] : 0.0);
+    if (row.numerics == Numerics::kExact) return bounds[i];
+    return bounds[i] + int8_bounds[i] * (row.numerics == Numerics::kInt8 ? 1.0 : 127.0 / 1023.0);
   }
 };
 using MakeProblem = std::function<Problem()>;

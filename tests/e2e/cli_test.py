@@ -114,17 +114,21 @@ class CliTest(unittest.TestCase):
             three = self.generate_json(self.quantized, "--bits", bits, "--threads", "3")
             self.assertEqual(one["token_ids"], three["token_ids"])
 
-    def test_int8_runs_on_any_backend(self):
+    def test_numerics_that_round_run_on_any_backend(self):
+        for numerics in ("int16", "int8"):
+            self.same_ids_on_any_backend(numerics)
+
+    def same_ids_on_any_backend(self, numerics):
         ids = {}
         for backend in ["", "cpu_ref", "cpu_avx2"]:
             env = {"BITDIAL_FORCE_BACKEND": backend} if backend else {}
             result = run("generate", self.quantized, "--prompt", "the", "--max-tokens", "12", "--temperature", "0",
-                         "--numerics", "int8", "--ignore-eos", "--json", env=env)
+                         "--numerics", numerics, "--ignore-eos", "--json", env=env)
             if result.returncode == 5:
                 continue  # this processor lacks the backend
             self.assertEqual(result.returncode, 0, result.stderr)
             out = json.loads(result.stdout)
-            self.assertEqual(out["numerics"], "int8")
+            self.assertEqual(out["numerics"], numerics)
             ids[backend] = len(out["token_ids"])
         self.assertGreaterEqual(len(ids), 2)
         self.assertEqual(set(ids.values()), {12})
@@ -133,7 +137,7 @@ class CliTest(unittest.TestCase):
         text = self.folder / "int8.txt"
         text.write_text("the thing in the other house was there on another day. " * 20)
         scores = {}
-        for numerics in ["exact", "int8"]:
+        for numerics in ["exact", "int16", "int8"]:
             for kernels in ["prompt", "decode"]:
                 result = run("eval", self.quantized, "--perplexity", text, "--window", "64", "--numerics", numerics, "--json",
                              *(["--decode-kernels"] if kernels == "decode" else []))
@@ -141,7 +145,9 @@ class CliTest(unittest.TestCase):
                 out = json.loads(result.stdout)
                 self.assertEqual((out["numerics"], out["kernels"]), (numerics, kernels))
                 scores[numerics, kernels] = out["perplexity"]
-        self.assertEqual(len(set(scores.values())), 4, scores)
+        self.assertEqual(scores["int16", "prompt"], scores["exact", "prompt"])
+        self.assertEqual(len(set(scores.values())), 5, scores)
+        self.assertAlmostEqual(scores["int16", "decode"], scores["exact", "decode"], delta=0.01 * scores["exact", "decode"])
         for score in scores.values():
             self.assertAlmostEqual(score, scores["exact", "prompt"], delta=0.05 * score)
 

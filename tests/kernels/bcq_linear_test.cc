@@ -75,8 +75,8 @@ struct Problem {
   std::vector<float> x, bias;
   std::vector<uint8_t> bits;
 
-  // bits: descending, one for each row.
-  Problem(const RandomBcqOptions& options, std::vector<uint8_t> row_bits)
+  // bits: descending, one for each row. largest_entry: of the tables of inputs that are to be exact.
+  Problem(const RandomBcqOptions& options, std::vector<uint8_t> row_bits, float largest_entry = 127)
       : random(options),
         num_rows(static_cast<int64_t>(row_bits.size())),
         in_features(options.in_features),
@@ -89,10 +89,11 @@ struct Problem {
       x.push_back(options.exact ? static_cast<float>(static_cast<int>(engine() % 17) - 8)
                                 : normal(engine));
     }
-    // A table entry of 127 in every span makes the scale of int8 tables 1: they are exact too.
+    // The largest entry of a class in every span makes the scale of integer tables 1: they are exact
+    // too.
     for (int64_t r = 0; options.exact && r < num_rows; ++r) {
       for (int64_t i = 0; i < in_features; i += 32) {
-        std::copy_n(std::array{100.0f, -20.0f, 5.0f, 2.0f}.begin(), 4, &x[r * XStride() + i]);
+        std::copy_n(std::array{largest_entry - 27, -20.0f, 5.0f, 2.0f}.begin(), 4, &x[r * XStride() + i]);
       }
     }
     for (int64_t o = 0; o < out_features; ++o) {
@@ -146,14 +147,15 @@ struct Oracle {
   double value;
   double bound;
 };
-// int8 tables add half a scale (the largest table entry over 127) for every lookup of a span.
-double SpanError(const float* x, int64_t span) {
+// Integer tables add half a scale (the largest table entry over the largest integer) for every lookup
+// of a span.
+double SpanError(const float* x, int64_t span, double largest_integer) {
   double largest = 0;
   for (int64_t i = 0; i < span; i += 4) {
     largest = std::max<double>(
         largest, std::abs(x[i]) + std::abs(x[i + 1]) + std::abs(x[i + 2]) + std::abs(x[i + 3]));
   }
-  return 1.01 * static_cast<double>(span / 4) * 0.5 * largest / 127;
+  return 1.01 * static_cast<double>(span / 4) * 0.5 * largest / largest_integer;
 }
 // 8-bit inputs are off by half a step of their span, 8-bit weights by half a step of their group
 // (`scale` is its largest value) and what their 16-bit alphas are off.
@@ -187,7 +189,8 @@ Oracle Expect(const Problem& p, int64_t r, int64_t o, int bits, double chain,
     if (set->beta.data != nullptr)
       beta = std::abs(F16ToF32(set->beta.As<uint16_t>()[group * p.out_features + o]));
     const float* const x = p.X().Row(r) + i;
-    if (i % span == 0 && numeric_class == "lut4_i8") error += scale * SpanError(x, span);
+    if (i % span == 0 && numeric_class == "lut4_i8") error += scale * SpanError(x, span, 127);
+    if (i % span == 0 && numeric_class == "lut4_i16") error += scale * SpanError(x, span, 1023);
     if (i % span == 0 && numeric_class == "dequant_i8")
       error += EightBitError(x, span, scale, beta, bits);
     value += weights[i] * *x;
@@ -203,7 +206,7 @@ double ChainLength(const std::string& numeric_class, const RandomBcqOptions& sha
   if (numeric_class == "ref_f64") return 1;
   if (numeric_class == "lut4_f32")
     return 3 + group / 4 + in / group * (bits + 1) + 1;  // table, sum, fma, bias
-  if (numeric_class == "lut4_i8") {
+  if (numeric_class == "lut4_i8" || numeric_class == "lut4_i16") {
     const auto span = static_cast<double>(bcq::SpanInputs(shape.group_size));
     return 4 + group / span + in / group * (bits + 1) + group / 4 + 1;  // beta's sum is lut4_f32's
   }
@@ -257,7 +260,8 @@ TEST(BcqLinear, ExactInputsGiveExactOutputs) {
     if (row->numeric_class == std::string("dequant_i8")) continue;  // rounds every weight
     for (RandomBcqOptions shape : Shapes()) {
       shape.exact = true;
-      const Problem p(shape, MixedBits(shape.max_bits, 5));
+      const Problem p(shape, MixedBits(shape.max_bits, 5),
+                      row->numeric_class == std::string("lut4_i16") ? 1023 : 127);
       const std::vector<float> y = p.Run(*row);
       for (int64_t r = 0; r < p.num_rows; ++r) {
         for (int64_t o = 0; o < p.out_features; ++o) {
@@ -548,7 +552,7 @@ TEST(BcqLut4I8, TablesAreTheRoundedSums) {
         for (int64_t group = 0; group < Tables::kGroups; ++group) {
           const auto* const entries = reinterpret_cast<const int8_t*>(tables.Of(group));
           const auto* const scales =
-              reinterpret_cast<const float*>(tables.Of(group) + bcq::Lut4I8ScaleOffset(group_size));
+              reinterpret_cast<const float*>(tables.Of(group) + bcq::IntScaleOffset<int8_t>(group_size));
           int largest = 0;
           for (int64_t i = 0; i < group_size / 4; ++i) {
             const int64_t t = i % 8;
@@ -564,7 +568,7 @@ TEST(BcqLut4I8, TablesAreTheRoundedSums) {
           }
           EXPECT_EQ(largest, size > 1e-30f ? 127 : 0) << name << " size " << size;
           const std::byte* const end =
-              tables.Of(group) + bcq::Lut4I8ScaleOffset(group_size) + group_size / span * 4;
+              tables.Of(group) + bcq::IntScaleOffset<int8_t>(group_size) + group_size / span * 4;
           std::vector<std::byte> bytes(tables.Of(group), end);
           if (group > 0) continue;
           if (first.empty()) first = bytes;
@@ -576,10 +580,10 @@ TEST(BcqLut4I8, TablesAreTheRoundedSums) {
 }
 
 // An input that is not finite must not turn into a number anywhere in its group.
-TEST(BcqLut4I8, WhatIsNotFiniteStaysSo) {
+TEST(BcqLut4Int, WhatIsNotFiniteStaysSo) {
   constexpr float kInf = std::numeric_limits<float>::infinity();
   for (const KernelRow* row : LinearRows()) {
-    if (row->numerics != Numerics::kInt8) continue;
+    if (row->numerics == Numerics::kExact) continue;
     for (const float bad : {kInf, -kInf, std::numeric_limits<float>::quiet_NaN(), 3e38f}) {
       Problem p({.in_features = 512,
                  .out_features = 70,

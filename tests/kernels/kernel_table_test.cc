@@ -111,9 +111,9 @@ TEST(KernelTable, TakesTheBestRowOfTheRole) {
   EXPECT_STREQ((*table.Find(decode, kDenseShape))->name, "dense_linear_f32_dot16__avx512");
 }
 
-// int8 rows run only where they were asked for, and then before any other: a processor without
+// Rows that round run only where they were asked for, and then before any other: a processor without
 // VBMI and VNNI takes AVX2's rather than AVX-512's exact one, since a class is a promise.
-TEST(KernelTable, Int8RowsAreTakenWhenAskedFor) {
+TEST(KernelTable, RowsThatRoundAreTakenWhenAskedFor) {
   CpuFeatures vnni = kAvx512;
   vnni.avx512_vbmi = vnni.avx512_vnni = true;
   const KernelKey decode = {
@@ -129,6 +129,9 @@ TEST(KernelTable, Int8RowsAreTakenWhenAskedFor) {
   EXPECT_EQ(found(kAvx512, "", Numerics::kInt8), "bcq_linear_i8_lut4__avx2");
   EXPECT_EQ(found(vnni, "cpu_avx2", Numerics::kInt8), "bcq_linear_i8_lut4__avx2");
   EXPECT_EQ(found({}, "", Numerics::kInt8), "bcq_linear_i8_lut4__ref");
+  EXPECT_EQ(found(kAvx512, "", Numerics::kInt16), "bcq_linear_i16_lut4__avx512");
+  EXPECT_EQ(found(vnni, "cpu_avx2", Numerics::kInt16), "bcq_linear_i16_lut4__avx2");
+  EXPECT_EQ(found({}, "", Numerics::kInt16), "bcq_linear_i16_lut4__ref");
   KernelKey prompt = decode;
   prompt.role = Role::kPrompt;
   KernelShape many = shape;
@@ -136,6 +139,9 @@ TEST(KernelTable, Int8RowsAreTakenWhenAskedFor) {
   const KernelTable int8 = KernelTable::Create(vnni, "", Numerics::kInt8).value();
   EXPECT_STREQ((*int8.Find(prompt, shape))->name, "bcq_linear_i8_dequant__avx512");
   EXPECT_STREQ((*int8.Find(prompt, many))->name, "bcq_linear_f32_dequant__avx512");
+  // Prompts of int16 are exact.
+  const KernelTable int16 = KernelTable::Create(vnni, "", Numerics::kInt16).value();
+  EXPECT_STREQ((*int16.Find(prompt, shape))->name, "bcq_linear_f32_dequant__avx512");
   // What has no int8 row is not touched.
   const KernelTable table = KernelTable::Create(vnni, "", Numerics::kInt8).value();
   EXPECT_STREQ((*table.Find(kDensePrompt, kDenseShape))->name, "dense_linear_f32_chain__avx512");

@@ -187,7 +187,7 @@ void I8QuantizeAvx2(const float* x, int64_t row, const I8Rows& rows) noexcept {
       poison = _mm256_fmadd_ps(values, _mm256_setzero_ps(), poison);
     }
     const float largest = LargestLane(size);
-    const bool is_zero = !(largest > kLut4I8Tiny);
+    const bool is_zero = !(largest > kIntTiny);
     const __m256 inverse = _mm256_set1_ps(is_zero ? 0.0f : 127.0f / largest);
     __m256i sum = _mm256_setzero_si256();  // of int16 pairs
     for (int64_t i = 0; i < rows.span_inputs; i += kBlockInputs, out += kBlockInputs * 2) {

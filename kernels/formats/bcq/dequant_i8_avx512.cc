@@ -208,7 +208,7 @@ void I8QuantizeAvx512(const float* x, int64_t row, const I8Rows& rows) noexcept 
       poison = _mm512_fmadd_ps(values, _mm512_setzero_ps(), poison);
     }
     const float largest = _mm512_reduce_max_ps(size);
-    const bool is_zero = !(largest > kLut4I8Tiny);
+    const bool is_zero = !(largest > kIntTiny);
     const __m512 inverse = _mm512_set1_ps(is_zero ? 0.0f : 127.0f / largest);
     __m512i sum = _mm512_setzero_si512();
     for (int64_t i = 0; i < rows.span_inputs; i += kBlockInputs, out += kBlockInputs) {

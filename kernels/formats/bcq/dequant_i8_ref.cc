@@ -35,7 +35,7 @@ void I8QuantizeRef(const float* x, int64_t row, const I8Rows& rows) noexcept {
       largest = std::max(largest, std::abs(x[i]));
       poison += x[i] * 0.0f;  // NaN when x[i] is not finite
     }
-    const bool is_zero = !(largest > kLut4I8Tiny);
+    const bool is_zero = !(largest > kIntTiny);
     const float inverse = is_zero ? 0.0f : 127.0f / largest;
     int32_t sum = 0;
     for (int64_t i = 0; i < rows.span_inputs; ++i) {

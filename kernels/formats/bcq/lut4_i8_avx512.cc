@@ -1,10 +1,10 @@
 // Compiled with AVX-512 flags, VBMI and VNNI among them: intrinsics and POD headers only,
 // everything but the entry points in an anonymous namespace (invariant 6).
+#include "kernels/formats/bcq/lut4_i8.h"
+
 #include <immintrin.h>
 
-#include "kernels/formats/bcq/lut4_avx512.h"
-#include "kernels/formats/bcq/lut4_i8.h"
-#include "kernels/formats/bcq/lut4_tile.h"
+#include "kernels/formats/bcq/lut4_int_avx512.h"
 #include "kernels/formats/bcq/vnni_avx512.h"
 
 namespace bitdial::kernels::bcq {
@@ -15,104 +15,43 @@ using namespace avx512;  // NOLINT: all of it is this file's
 // Byte b of a word asks table 2b with its low nibble and table 2b + 1 with its high one. One vpermb
 // looks up 64 bytes in the 4 even (or odd) tables of a block, which are one register: the index is
 // the nibble with 16b above it. vpdpbusd with ones adds the 4 lookups of a word to its lane.
-template <int kRows>
-BITDIAL_INLINE void AddBlock(const uint32_t* codes, const std::byte* tables, int64_t table_stride,
-                             Int32x16 (&sum)[kRows][kSlices]) {
-  const __m512i nibble = _mm512_set1_epi8(15);
-  const __m512i table_of_byte = _mm512_set1_epi32(0x30201000);
-  const __m512i ones = _mm512_set1_epi8(1);
-  __m512i even[kSlices], odd[kSlices];
-#pragma GCC unroll 4
-  for (int s = 0; s < kSlices; ++s) {
-    const __m512i word = _mm512_load_si512(codes + s * 16);
-    // (word & nibble) | table_of_byte
-    even[s] = _mm512_ternarylogic_epi32(word, nibble, table_of_byte, 0xEA);
-    odd[s] = _mm512_ternarylogic_epi32(_mm512_srli_epi32(word, 4), nibble, table_of_byte, 0xEA);
-  }
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) {
-    const std::byte* const of_row = tables + r * table_stride;
-    const __m512i even_tables = _mm512_load_si512(of_row);
-    const __m512i odd_tables = _mm512_load_si512(of_row + 64);
-#pragma GCC unroll 4
-    for (int s = 0; s < kSlices; ++s) {
-      sum[r][s] = DotBytes(sum[r][s], ones, _mm512_permutexvar_epi8(even[s], even_tables));
-      sum[r][s] = DotBytes(sum[r][s], ones, _mm512_permutexvar_epi8(odd[s], odd_tables));
-    }
-  }
-}
-
-// kIsOneSpan: the group is one span, as nearly always; u is then one product.
-template <int kRows, bool kIsOneSpan>
-void RunPlanes(const PlanePass& pass) {
-  const int64_t group_size = pass.num_blocks * kBlockInputs;
-  const int64_t span_blocks = kIsOneSpan ? pass.num_blocks : SpanInputs(group_size) / kBlockInputs;
-  const std::byte* const scales = pass.tables + Lut4I8ScaleOffset(group_size);
-  for (int64_t plane = pass.begin_plane; plane < pass.end_plane; ++plane) {
-    alignas(64) float u[kIsOneSpan ? 1 : kRows][kTileLanes];
-    if constexpr (!kIsOneSpan) __builtin_memset(u, 0, sizeof(u));
-    const uint32_t* codes = pass.codes + plane * pass.plane_stride;
-    const std::byte* tables = pass.tables;
-    const int64_t lanes = plane * kTileLanes;
-    for (int64_t first = 0, span = 0; first < pass.num_blocks; first += span_blocks, ++span) {
-      Int32x16 sum[kRows][kSlices];
-#pragma GCC unroll 4
-      for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-        for (int s = 0; s < kSlices; ++s) sum[r][s] = Int32x16{};
-      }
-#pragma GCC unroll 1
-      for (int64_t block = first; block < first + span_blocks; ++block) {
-        const uint32_t* const ahead = pass.Ahead(block, codes);
-#pragma GCC unroll 4
-        for (int s = 0; s < kSlices; ++s) {
-          _mm_prefetch(reinterpret_cast<const char*>(ahead + s * 16), _MM_HINT_T1);
-        }
-        AddBlock<kRows>(codes, tables, pass.table_stride, sum);
-        codes += kTileLanes;
-        tables += kI8BlockBytes;
-      }
-      const bool is_last = kIsOneSpan || first + span_blocks == pass.num_blocks;
-      __m512 scale[kRows];
-#pragma GCC unroll 4
-      for (int r = 0; r < kRows; ++r) {
-        scale[r] = _mm512_set1_ps(
-            reinterpret_cast<const float*>(scales + r * pass.table_stride)[span]);
-      }
-#pragma GCC unroll 4
-      for (int s = 0; s < kSlices; ++s) {
-        __m512 alpha = LoadHalf(pass.alpha[0] + lanes + s * 16);
-#pragma GCC unroll 4
-        for (int r = 0; r < kRows; ++r) {
-          if (r > 0 && !pass.is_one_set) alpha = LoadHalf(pass.alpha[r] + lanes + s * 16);
-          __m512 now = _mm512_mul_ps(scale[r], ToFloats(sum[r][s]));
-          if constexpr (!kIsOneSpan) {
-            now = _mm512_fmadd_ps(scale[r], ToFloats(sum[r][s]), _mm512_load_ps(u[r] + s * 16));
-            _mm512_store_ps(u[r] + s * 16, now);
-          }
-          float* const acc = pass.acc + r * pass.acc_stride + s * 16;
-          if (is_last) _mm512_storeu_ps(acc, _mm512_fmadd_ps(alpha, now, _mm512_loadu_ps(acc)));
-        }
-      }
-    }
-  }
-}
-
-struct Isa {
-  static constexpr int64_t kRowBlock = 4;
+struct I8Table {
+  using Entry = int8_t;
+  using Sum = Int32x16;
+  static constexpr float kLargest = kI8Largest;
 
   template <int kRows>
-  static void Run(const PlanePass& pass) {
-    const int64_t group_size = pass.num_blocks * kBlockInputs;
-    if (SpanInputs(group_size) == group_size) {
-      RunPlanes<kRows, true>(pass);
-    } else {
-      RunPlanes<kRows, false>(pass);
+  BITDIAL_INLINE static void AddBlock(const uint32_t* codes, const std::byte* tables,
+                                      int64_t table_stride, Int32x16 (&sum)[kRows][kSlices]) {
+    const __m512i nibble = _mm512_set1_epi8(15);
+    const __m512i table_of_byte = _mm512_set1_epi32(0x30201000);
+    const __m512i ones = _mm512_set1_epi8(1);
+    __m512i even[kSlices], odd[kSlices];
+#pragma GCC unroll 4
+    for (int s = 0; s < kSlices; ++s) {
+      const __m512i word = _mm512_load_si512(codes + s * 16);
+      // (word & nibble) | table_of_byte
+      even[s] = _mm512_ternarylogic_epi32(word, nibble, table_of_byte, 0xEA);
+      odd[s] = _mm512_ternarylogic_epi32(_mm512_srli_epi32(word, 4), nibble, table_of_byte, 0xEA);
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      const std::byte* const of_row = tables + r * table_stride;
+      const __m512i even_tables = _mm512_load_si512(of_row);
+      const __m512i odd_tables = _mm512_load_si512(of_row + 64);
+#pragma GCC unroll 4
+      for (int s = 0; s < kSlices; ++s) {
+        sum[r][s] = DotBytes(sum[r][s], ones, _mm512_permutexvar_epi8(even[s], even_tables));
+        sum[r][s] = DotBytes(sum[r][s], ones, _mm512_permutexvar_epi8(odd[s], odd_tables));
+      }
     }
   }
-  static void Beta(const uint16_t* beta, const float* group_sums, int64_t num_rows, float* acc,
-                   int64_t acc_stride) {
-    AddBeta(beta, group_sums, num_rows, acc, acc_stride);
+
+  BITDIAL_INLINE static __m512 ToFloats(Sum sum) { return avx512::ToFloats(sum); }
+
+  BITDIAL_INLINE static void StoreTable(std::byte* block, int64_t t, __m512 scaled) {
+    _mm_store_si128(reinterpret_cast<__m128i*>(block + (t % 2 * 4 + t / 2) * kTableEntries),
+                    _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(scaled)));
   }
 };
 
@@ -120,39 +59,12 @@ struct Isa {
 
 void Lut4I8BuildAvx512(const float* x, int64_t row, int64_t group, const Lut4Args& args,
                        std::byte* tables, float* group_sums) noexcept {
-  const int64_t span_tables = SpanInputs(args.group_size) / kTableInputs;
-  const int64_t num_spans = args.group_size / SpanInputs(args.group_size);
-  std::byte* out = tables + args.TableOffset(group, row);
-  auto* const scales = reinterpret_cast<float*>(out + Lut4I8ScaleOffset(args.group_size));
-  float sum = 0;
-  for (int64_t span = 0; span < num_spans; ++span) {
-    alignas(64) float entries[kMaxSpanInputs / kTableInputs][kTableEntries];
-    __m512 size = _mm512_setzero_ps();
-    for (int64_t i = 0; i < span_tables; ++i, x += kTableInputs) {
-      const __m512 table = MakeTable(x);
-      _mm512_store_ps(entries[i], table);
-      size = _mm512_max_ps(size, _mm512_abs_ps(table));
-      sum += entries[i][kTableEntries - 1];
-    }
-    const float largest = _mm512_reduce_max_ps(size);
-    const bool is_zero = !(largest > kLut4I8Tiny);
-    scales[span] = is_zero ? 0.0f : largest / 127.0f;
-    const __m512 inverse = _mm512_set1_ps(is_zero ? 0.0f : 127.0f / largest);
-    for (int64_t i = 0; i < span_tables; ++i) {
-      const int64_t t = i % kTablesPerBlock;
-      const __m512 scaled = _mm512_mul_ps(_mm512_load_ps(entries[i]), inverse);
-      _mm_store_si128(reinterpret_cast<__m128i*>(out + (t % 2 * 4 + t / 2) * kTableEntries),
-                      _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(scaled)));
-      if (t == kTablesPerBlock - 1) out += kI8BlockBytes;
-    }
-  }
-  group_sums[group * args.num_rows + row] = sum;
-  for (int64_t span = 0; span < num_spans; ++span) scales[span] += sum - sum;
+  BuildTables<I8Table>(x, row, group, args, tables, group_sums);
 }
 
 int64_t Lut4I8TileAvx512(const Lut4Args& args, int64_t tile, float* acc,
                          int64_t acc_stride) noexcept {
-  return RunLut4Tile<Isa>(args, tile, acc, acc_stride);
+  return RunLut4Tile<Isa<I8Table>>(args, tile, acc, acc_stride);
 }
 
 }  // namespace bitdial::kernels::bcq

@@ -3,6 +3,7 @@
 #include "kernels/formats/bcq/dequant_i8_linear.h"
 #include "kernels/formats/bcq/dequant_linear.h"
 #include "kernels/formats/bcq/linear_ref.h"
+#include "kernels/formats/bcq/lut4_i16.h"
 #include "kernels/formats/bcq/lut4_i8.h"
 #include "kernels/formats/bcq/lut4_linear.h"
 
@@ -55,6 +56,17 @@ void Lut4I8Avx512(const LinearArgs& args, Stream& stream) noexcept {
   bcq::Lut4Linear({bcq::Lut4I8TableBytes, bcq::Lut4I8BuildAvx512, bcq::Lut4I8TileAvx512}, args,
                   stream);
 }
+void Lut4I16Ref(const LinearArgs& args, Stream& stream) noexcept {
+  bcq::Lut4Linear({bcq::Lut4I16TableBytes, bcq::Lut4I16BuildRef, bcq::Lut4I16TileRef}, args, stream);
+}
+void Lut4I16Avx2(const LinearArgs& args, Stream& stream) noexcept {
+  bcq::Lut4Linear({bcq::Lut4I16TableBytes, bcq::Lut4I16BuildAvx2, bcq::Lut4I16TileAvx2}, args,
+                  stream);
+}
+void Lut4I16Avx512(const LinearArgs& args, Stream& stream) noexcept {
+  bcq::Lut4Linear({bcq::Lut4I16TableBytes, bcq::Lut4I16BuildAvx512, bcq::Lut4I16TileAvx512}, args,
+                  stream);
+}
 void DequantAvx2(const LinearArgs& args, Stream& stream) noexcept {
   bcq::DequantLinear({bcq::DequantPanelAvx2, cpu::ChainGemmAvx2}, args, stream);
 }
@@ -85,6 +97,12 @@ const KernelRow kRows[] = {
      LinearFn{Lut4Avx2}},
     {kDecode, Backend::kCpuRef, "bcq_linear_f32_decode__ref", "ref_f64", Supports,
      LinearFn{bcq::LinearRef}},
+    {kDecode, Backend::kCpuAvx512, "bcq_linear_i16_lut4__avx512", "lut4_i16", Supports,
+     LinearFn{Lut4I16Avx512}, Numerics::kInt16},
+    {kDecode, Backend::kCpuAvx2, "bcq_linear_i16_lut4__avx2", "lut4_i16", Supports,
+     LinearFn{Lut4I16Avx2}, Numerics::kInt16},
+    {kDecode, Backend::kCpuRef, "bcq_linear_i16_lut4__ref", "lut4_i16", Supports,
+     LinearFn{Lut4I16Ref}, Numerics::kInt16},
     {kDecode, Backend::kCpuAvx512, "bcq_linear_i8_lut4__avx512", "lut4_i8", Supports,
      LinearFn{Lut4I8Avx512}, Numerics::kInt8, Extension::kVbmiVnni},
     {kDecode, Backend::kCpuAvx2, "bcq_linear_i8_lut4__avx2", "lut4_i8", Supports,

@@ -102,13 +102,6 @@ BITDIAL_X16 void AddValuesOf(const AttentionState& s, int64_t query, const float
   }
 }
 
-template <int kQueries>
-BITDIAL_X16 void ScoreKeysOf(const AttentionState& s, int64_t query,
-                             const float* const (&keys)[kDotKeys], int64_t key) {
-  Score4<kQueries>(s.q + query * s.padded_dim, s.padded_dim, keys, s.scale,
-                   s.weights + query * kKeyTile + key);
-}
-
 }  // namespace
 
 void ScoreKeys(const AttentionState& s, const float* keys, int64_t num_keys) noexcept {
@@ -119,12 +112,13 @@ void ScoreKeys(const AttentionState& s, const float* keys, int64_t num_keys) noe
     }
     int64_t query = 0;
     for (; query + kDotRows <= s.num_queries; query += kDotRows) {
-      ScoreKeysOf<kDotRows>(s, query, four, j);
+      Score4<kDotRows>(s.q + query * s.padded_dim, s.padded_dim, four, s.scale,
+                       s.weights + query * kKeyTile + j);
     }
-    const int64_t rest = s.num_queries - query;
-    if (kDotRows > 3 && rest == 3) ScoreKeysOf<3>(s, query, four, j);
-    if (kDotRows > 2 && rest == 2) ScoreKeysOf<2>(s, query, four, j);
-    if (rest == 1) ScoreKeysOf<1>(s, query, four, j);
+    for (; query < s.num_queries; ++query) {
+      Score4<1>(s.q + query * s.padded_dim, s.padded_dim, four, s.scale,
+                s.weights + query * kKeyTile + j);
+    }
   }
   for (int64_t query = 0; query < s.num_queries; ++query) {
     Soften(s.weights + query * kKeyTile, num_keys, s.max + query, s.sum + query,
@@ -137,10 +131,7 @@ void AddValues(const AttentionState& s, const float* values, int64_t num_keys) n
   int64_t query = 0;
   for (; query + kQueries <= s.num_queries; query += kQueries)
     AddValuesOf<kQueries>(s, query, values, num_keys);
-  const int64_t rest = s.num_queries - query;
-  if (kQueries > 3 && rest == 3) AddValuesOf<3>(s, query, values, num_keys);
-  if (kQueries > 2 && rest == 2) AddValuesOf<2>(s, query, values, num_keys);
-  if (rest == 1) AddValuesOf<1>(s, query, values, num_keys);
+  for (; query < s.num_queries; ++query) AddValuesOf<1>(s, query, values, num_keys);
 }
 
 }  // namespace bitdial::kernels::cpu::BITDIAL_ISA
