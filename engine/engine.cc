@@ -25,6 +25,7 @@ class EngineThread final : public Engine {
         model_(std::move(model)),
         loop_(std::move(loop)) {
     stats_ = loop_->stats();
+    room_ = loop_->room();
     kv_tokens_ = stats_.kv_blocks_total * model_->kv_shape().block_tokens;
     info_ = model_->info();
     info_.kv_cache_bytes = stats_.kv_blocks_total * model_->kv_shape().BytesPerBlock();
@@ -39,6 +40,10 @@ class EngineThread final : public Engine {
   int64_t Drain(Clock::time_point deadline) override;
 
  private:
+  struct Arrival {
+    std::unique_ptr<Sequence> sequence;
+    bool has_place;  // the next step will take it in
+  };
   struct Cancelled {
     RequestId id;
     std::optional<int32_t> choice;  // absent: all
@@ -48,8 +53,10 @@ class EngineThread final : public Engine {
   bool Receive();
   void PublishStats();
   absl::Status CheckKvRoom(const Request& request) const;
-  int32_t NumFreePlaces() const;                             // needs mutex_
-  absl::Status CheckQueue(int64_t num_prompt_tokens) const;  // needs mutex_
+  // These need mutex_.
+  bool FindsPlace(const Sequence& sequence) const;
+  void TakePlace(const Sequence& sequence);
+  absl::Status CheckQueue(int64_t num_prompt_tokens) const;
 
   const EngineOptions options_;
   ModelInfo info_;         // the model's, with the size of this cache; const after construction
@@ -61,17 +68,18 @@ class EngineThread final : public Engine {
   mutable std::mutex mutex_;       // guards everything below
   std::condition_variable wake_;   // there may be something to do
   std::condition_variable ended_;  // num_active_ fell
-  std::vector<std::unique_ptr<Sequence>> inbox_;
+  std::vector<Arrival> inbox_;
   std::vector<Cancelled> cancelled_;
   RequestId next_id_ = 1;
   bool is_draining_ = false;
   bool cancel_all_ = false;
   bool is_stopping_ = false;
   int64_t num_active_ = 0;         // submitted and not ended
-  int64_t num_inbox_tokens_ = 0;   // prompt tokens of inbox_
+  int32_t num_waiting_ = 0;         // of inbox_, those who found no place
+  int64_t num_waiting_tokens_ = 0;  // of their prompts
   int64_t num_drain_cancelled_ = 0;
   EngineStats stats_;  // as of the last plan or step, without the inbox
-  bool lacks_kv_room_ = false;  // likewise
+  Scheduler::Room room_;  // likewise, less what those of the inbox take who found a place
   Clock::time_point progressed_at_ = Clock::now();  // a step ended, or work came to an idle engine
 
   std::thread thread_;
@@ -92,15 +100,19 @@ void EngineThread::Run() {
 
 void EngineThread::PublishStats() {
   const EngineStats stats = loop_->stats();
+  const Scheduler::Room room = loop_->room();
   std::lock_guard lock(mutex_);
   stats_ = stats;
-  lacks_kv_room_ = loop_->lacks_kv_room();
+  room_ = room;
+  for (const Arrival& arrival : inbox_) {
+    if (arrival.has_place) TakePlace(*arrival.sequence);
+  }
 }
 
 // Publishes what the last step changed, waits while there is nothing to do, and takes in what has
 // arrived. Returns false when the engine is being destroyed.
 bool EngineThread::Receive() {
-  std::vector<std::unique_ptr<Sequence>> arrived;
+  std::vector<Arrival> arrived;
   std::vector<Cancelled> cancelled;
   bool cancel_all = false, is_stopping = false;
   PublishStats();
@@ -114,13 +126,13 @@ bool EngineThread::Receive() {
     });
     arrived.swap(inbox_);
     cancelled.swap(cancelled_);
-    for (const auto& sequence : arrived) stats_.num_queued_tokens += sequence->num_prompt_tokens();
-    stats_.num_queued += static_cast<int32_t>(arrived.size());
-    num_inbox_tokens_ = 0;
+    stats_.num_running += static_cast<int32_t>(std::ssize(arrived)) - num_waiting_;
+    stats_.num_queued += std::exchange(num_waiting_, 0);
+    stats_.num_queued_tokens += std::exchange(num_waiting_tokens_, 0);
     cancel_all = std::exchange(cancel_all_, false);
     is_stopping = is_stopping_;
   }
-  for (auto& sequence : arrived) loop_->Add(std::move(sequence));
+  for (Arrival& arrival : arrived) loop_->Add(std::move(arrival.sequence));
   for (const auto& [id, choice] : cancelled) {
     loop_->Cancel(id, choice, absl::CancelledError("cancelled by the caller"));
   }
@@ -157,22 +169,26 @@ absl::Status EngineThread::CheckKvRoom(const Request& request) const {
       (needed + block_tokens - 1) / block_tokens * model_->kv_shape().BytesPerBlock());
 }
 
-// So many of those that have arrived do not wait for room: the next step takes them in.
-int32_t EngineThread::NumFreePlaces() const {
-  return lacks_kv_room_ ? 0 : std::max(options_.max_running_requests - stats_.num_running, 0);
+// Whether the next step takes it in: then it does not wait, however many arrive between two steps.
+bool EngineThread::FindsPlace(const Sequence& sequence) const {
+  return num_waiting_ == 0 && stats_.num_queued == 0 && room_.places > 0 && room_.step_tokens > 0 &&
+         loop_->KvBlocksToStart(sequence) <= room_.kv_blocks;
+}
+
+void EngineThread::TakePlace(const Sequence& sequence) {
+  --room_.places;
+  room_.step_tokens -= sequence.num_prompt_tokens();
+  room_.kv_blocks -= loop_->KvBlocksToStart(sequence);
 }
 
 absl::Status EngineThread::CheckQueue(int64_t num_prompt_tokens) const {
-  if (is_draining_) return Unavailable("the engine is shutting down and takes no new requests");
-  const int64_t num_arrived = static_cast<int64_t>(inbox_.size()) + stats_.num_queued;
-  if (num_arrived < NumFreePlaces()) return absl::OkStatus();
-  const int64_t num_queued = num_arrived - NumFreePlaces();
+  const int64_t num_queued = num_waiting_ + stats_.num_queued;
   if (num_queued >= options_.max_queued_requests) {
     return ResourceExhausted(
         "the queue is full: {} requests wait, the limit is {}; try again later", num_queued,
         options_.max_queued_requests);
   }
-  const int64_t num_tokens = num_inbox_tokens_ + stats_.num_queued_tokens;
+  const int64_t num_tokens = num_waiting_tokens_ + stats_.num_queued_tokens;
   // A prompt longer than the bound may wait alone: refused, it would be refused for ever.
   if (num_tokens > 0 && num_tokens + num_prompt_tokens > options_.max_queued_tokens) {
     return ResourceExhausted(
@@ -190,12 +206,19 @@ absl::StatusOr<RequestId> EngineThread::Submit(Request request, std::shared_ptr<
   auto sequence =
       std::make_unique<Sequence>(RequestId{0}, std::move(request), std::move(sink), Clock::now());
   std::lock_guard lock(mutex_);
-  BITDIAL_RETURN_IF_ERROR(CheckQueue(sequence->num_prompt_tokens()));
+  if (is_draining_) return Unavailable("the engine is shutting down and takes no new requests");
+  const bool has_place = FindsPlace(*sequence);
+  if (has_place) {
+    TakePlace(*sequence);
+  } else {
+    BITDIAL_RETURN_IF_ERROR(CheckQueue(sequence->num_prompt_tokens()));
+    ++num_waiting_;
+    num_waiting_tokens_ += sequence->num_prompt_tokens();
+  }
   const RequestId id = next_id_++;
   sequence->id = id;
-  num_inbox_tokens_ += sequence->num_prompt_tokens();
   if (num_active_++ == 0) progressed_at_ = Clock::now();
-  inbox_.push_back(std::move(sequence));
+  inbox_.push_back({std::move(sequence), has_place});
   wake_.notify_one();
   return id;
 }
@@ -209,11 +232,9 @@ void EngineThread::Cancel(RequestId id, std::optional<int32_t> choice) {
 EngineStats EngineThread::stats() const {
   std::lock_guard lock(mutex_);
   EngineStats stats = stats_;
-  const auto num_arrived = static_cast<int32_t>(inbox_.size());
-  const int32_t num_placed = std::min(std::max(NumFreePlaces() - stats.num_queued, 0), num_arrived);
-  stats.num_running += num_placed;
-  stats.num_queued += num_arrived - num_placed;
-  stats.num_queued_tokens += num_inbox_tokens_;
+  stats.num_running += static_cast<int32_t>(std::ssize(inbox_)) - num_waiting_;
+  stats.num_queued += num_waiting_;
+  stats.num_queued_tokens += num_waiting_tokens_;
   if (num_active_ > 0) {
     stats.seconds_without_progress =
         std::chrono::duration<double>(Clock::now() - progressed_at_).count();
@@ -307,9 +328,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const quant::Checkpoint& 
   BITDIAL_ASSIGN_OR_RETURN(std::unique_ptr<StepLoop> loop,
                            StepLoop::Create(*model, *pool, loop_options));
   loop->WarmUp();
-  EngineOptions effective = options;
-  effective.max_running_requests = loop_options.limits.max_running;
-  return std::make_unique<EngineThread>(effective, std::move(pool), std::move(model),
+  return std::make_unique<EngineThread>(options, std::move(pool), std::move(model),
                                         std::move(loop));
 }
 

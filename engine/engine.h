@@ -61,7 +61,7 @@ struct EngineOptions {
 // A consistent picture as of the last plan or step; counters never fall.
 struct EngineStats {
   int32_t num_running = 0;           // every choice counts; with those whom the next step takes in
-  int32_t num_queued = 0;            // requests that wait for room
+  int32_t num_queued = 0;            // requests that wait for room; choices after the first are not counted
   int64_t num_queued_tokens = 0;     // prompt tokens of num_queued
   int64_t num_steps = 0;
   int64_t num_tokens_computed = 0;   // rows of all steps: prompt and output, recomputed ones too
@@ -74,7 +74,7 @@ struct EngineStats {
   int64_t kv_blocks_cached = 0;      // by no sequence, kept for prompts to come; taken when room is needed
   int64_t kv_blocks_total = 0;
   double step_seconds = 0;           // spent in steps
-  double host_gap_seconds = 0;       // of that, with no kernel running: plan, batch, publish
+  double host_gap_seconds = 0;       // of that, outside the model: plan, batch, sample, publish
   int auto_bits = 0;                 // what `auto` requests without a higher floor get now
   double seconds_without_progress = 0;  // since the last step ended while there is work; 0 when idle
 };

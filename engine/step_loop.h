@@ -61,8 +61,10 @@ class StepLoop {
 
   bool has_work() const { return !requests_.empty(); }
   int64_t num_requests() const { return static_cast<int64_t>(requests_.size()); }
-  // As of the last plan: more requests would wait for the KV cache.
-  bool lacks_kv_room() const { return scheduler_.lacks_kv_room(); }
+  Scheduler::Room room() const { return scheduler_.room(); }
+  int64_t KvBlocksToStart(const Sequence& sequence) const {  // thread: any
+    return scheduler_.KvBlocksToStart(sequence);
+  }
   EngineStats stats() const;
   // Counts what steps read from now on; null: not at all. For tests and benches.
   void set_traffic(kernels::WeightTraffic* traffic) { traffic_ = traffic; }

@@ -46,17 +46,32 @@ void Scheduler::Schedule(Clock::time_point now, StepPlan& plan) {
     AddChunk(sequence, num_tokens, plan);
     if (!is_single) budget -= num_tokens;
   }
-  lacks_kv_room_ = counters_.num_preemptions != preemptions_before;
-  if (!lacks_kv_room_) Admit(plan);
+  if (counters_.num_preemptions == preemptions_before) Admit(plan);
   UpdateBits(now);
+}
+
+Scheduler::Room Scheduler::room() const {
+  if (!waiting_.empty()) return {};
+  Room room{.places = limits_.max_running - static_cast<int32_t>(running_.size()),
+            .kv_blocks = kv_.num_available_blocks(),
+            .step_tokens = limits_.max_step_tokens};
+  for (const Sequence* sequence : running_) {
+    room.step_tokens -= std::max(sequence->num_tokens() - sequence->num_computed_tokens, 1);
+  }
+  return room;
+}
+
+int64_t Scheduler::KvBlocksToStart(const Sequence& sequence) const {
+  return limits_.kv_admission == KvAdmission::kReserve
+             ? kv_.BlocksFor(sequence.MaxKvTokens())
+             : kv_.BlocksFor(sequence.num_tokens()) + 1;
 }
 
 void Scheduler::Admit(StepPlan& plan) {
   while (!waiting_.empty() && plan.num_tokens < limits_.max_step_tokens &&
          static_cast<int32_t>(running_.size()) < limits_.max_running) {
     Sequence* const next = *waiting_.begin();
-    lacks_kv_room_ = !TakeRoom(*next);
-    if (lacks_kv_room_) return;
+    if (!TakeRoom(*next)) return;
     waiting_.erase(waiting_.begin());
     running_.insert(std::upper_bound(running_.begin(), running_.end(), next, &Sequence::Before),
                     next);
@@ -181,8 +196,7 @@ void Scheduler::SettleBits(Sequence& sequence, int32_t end) {
 }
 
 void Scheduler::UpdateBits(Clock::time_point now) {
-  Load load{.num_waiting = static_cast<int32_t>(waiting_.size()),
-            .max_waiting = limits_.max_waiting,
+  Load load{.max_waiting = limits_.max_waiting,
             .max_waiting_tokens = limits_.max_waiting_tokens,
             .step_s = last_step_s_};
   const auto note_targets = [&](const Sequence& sequence) {
@@ -193,6 +207,8 @@ void Scheduler::UpdateBits(Clock::time_point now) {
   for (const Sequence* sequence : running_) note_targets(*sequence);
   int num_looked_at = 0;
   for (const Sequence* sequence : waiting_) {
+    if (sequence->choice > 0) continue;  // as the bounds count: requests
+    ++load.num_waiting;
     load.num_waiting_tokens += sequence->num_prompt_tokens();
     if (++num_looked_at > kMaxLookedAt) continue;
     note_targets(*sequence);

@@ -66,8 +66,15 @@ class Scheduler {
   const std::set<Sequence*, Order>& waiting() const { return waiting_; }
   const std::vector<Sequence*>& running() const { return running_; }  // in order
   int dial() const { return bits_controller_.dial(); }
-  // Whether the first that waits found no room in the KV cache, as of the last plan.
-  bool lacks_kv_room() const { return lacks_kv_room_; }
+  // What the next plan can take in: nothing while somebody waits. A new sequence is sure to run when a
+  // place is left, a token of the step, and its KvBlocksToStart.
+  struct Room {
+    int32_t places = 0;
+    int64_t kv_blocks = 0;
+    int64_t step_tokens = 0;
+  };
+  Room room() const;
+  int64_t KvBlocksToStart(const Sequence& sequence) const;  // thread: any
 
   struct Counters {
     int64_t num_preemptions = 0;
@@ -92,7 +99,6 @@ class Scheduler {
   std::set<Sequence*, Order> waiting_;
   std::vector<Sequence*> running_;  // in order
   double last_step_s_ = 0;
-  bool lacks_kv_room_ = false;
   Counters counters_;
 };
 

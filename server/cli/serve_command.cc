@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <future>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "quant/container/utf8.h"
@@ -61,18 +62,38 @@ absl::Status ExplainFile(const absl::Status& status, const ServeOptions& options
 // Beside drain_timeout_s: for what is cancelled then to end, and for gRPC to say so.
 constexpr std::chrono::seconds kEndingTime(15);
 
-absl::Status ServeUntilSignal(const ServeOptions& options, const ServerConfig& config) {
-  std::promise<std::string> ending;
-  std::atomic<bool> is_ready{false}, is_ending{false};
-  const SignalThread signals([&](int signal) {
-    if (!is_ready) std::_Exit(kExitOk);                      // nothing to drain yet
-    if (is_ending.exchange(true)) std::_Exit(128 + signal);  // Drain came before
-    ending.set_value(fmt::format("signal {}", signal));
-  });
-  const auto drain = [&] {
-    if (!is_ready) std::_Exit(kExitOk);
-    if (!is_ending.exchange(true)) ending.set_value("Drain");
-  };
+// How the process is told to end, and that it does. Lives until the very end: also the last line of the
+// log may hang.
+class Ending {
+ public:
+  Ending()
+      : signals_([this](int signal) {
+          if (!is_ready_) std::_Exit(kExitOk);                      // nothing to drain yet
+          if (is_ending_.exchange(true)) std::_Exit(128 + signal);  // Drain came before
+          why_.set_value(fmt::format("signal {}", signal));
+        }) {}
+
+  void SetReady() { is_ready_ = true; }
+  void Drain() {
+    if (!is_ready_) std::_Exit(kExitOk);
+    if (!is_ending_.exchange(true)) why_.set_value("Drain");
+  }
+  // Blocks until the process is told to end, and says by what; from then on it has so long.
+  std::string Wait(std::chrono::seconds time) {
+    std::string why = why_.get_future().get();
+    watchdog_.emplace(time);
+    return why;
+  }
+
+ private:
+  std::promise<std::string> why_;
+  std::atomic<bool> is_ready_{false}, is_ending_{false};
+  const SignalThread signals_;  // after what it uses
+  std::optional<EndWatchdog> watchdog_;
+};
+
+absl::Status ServeUntilSignal(const ServeOptions& options, const ServerConfig& config,
+                              Ending& ending) {
   const std::string name =
       config.model_name.empty() ? NameOfModel(options.model) : config.model_name;
   if (!quant::IsUtf8(name)) {  // gRPC could not send it
@@ -80,7 +101,7 @@ absl::Status ServeUntilSignal(const ServeOptions& options, const ServerConfig& c
                            options.model);
   }
   ServedModel model;  // outlives the server
-  absl::StatusOr<std::unique_ptr<RpcServer>> started = RpcServer::Start(config, drain);
+  absl::StatusOr<std::unique_ptr<RpcServer>> started = RpcServer::Start(config, [&] { ending.Drain(); });
   if (!started.ok()) return ExplainFile(started.status(), options, config);
   std::unique_ptr<RpcServer> server = *std::move(started);
   spdlog::info("listening on {} ({}), loading {}", server->address(), server->security(),
@@ -95,13 +116,12 @@ absl::Status ServeUntilSignal(const ServeOptions& options, const ServerConfig& c
   model = *std::move(loaded);
   model.name = name;
   if (!model.slow_reason.empty()) spdlog::warn("{}", model.slow_reason);
-  is_ready = true;
+  ending.SetReady();
   server->Serve(model);
   fmt::print("{}\n", ReadyLine(model, server->address()));
   std::fflush(stdout);
 
-  const std::string why = ending.get_future().get();
-  const EndWatchdog watchdog(std::chrono::seconds(config.drain_timeout_s) + kEndingTime);
+  const std::string why = ending.Wait(std::chrono::seconds(config.drain_timeout_s) + kEndingTime);
   spdlog::info("{}: draining for up to {} s; a second signal ends at once", why,
                config.drain_timeout_s);
   const int64_t num_cancelled = server->Drain(std::chrono::seconds(config.drain_timeout_s));
@@ -137,9 +157,11 @@ int Serve(const ServeOptions& options) {
   }
   if (options.model.empty()) return Report(InvalidArgument("serve: MODEL is required"));
   BlockSignals();
+  IgnoreForServing();
+  Ending ending;
   StartLogging(config->log_format == "json" ? LogFormat::kJson : LogFormat::kText,
                config->log_level);
-  const absl::Status status = ServeUntilSignal(options, *config);
+  const absl::Status status = ServeUntilSignal(options, *config, ending);
   StopLogging();
   return Report(status);
 }

@@ -9,12 +9,9 @@
 namespace bitdial::server {
 namespace {
 
-// SIGHUP with them: it asks for nothing that does not happen by itself (keys and certificates are
-// watched), and must not end the process as it does unless it is taken.
-sigset_t TakenSignals() {
+sigset_t EndingSignals() {
   sigset_t signals;
   sigemptyset(&signals);
-  sigaddset(&signals, SIGHUP);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
   return signals;
@@ -23,8 +20,13 @@ sigset_t TakenSignals() {
 }  // namespace
 
 void BlockSignals() {
-  const sigset_t signals = TakenSignals();
+  const sigset_t signals = EndingSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+}
+
+void IgnoreForServing() {
+  std::signal(SIGHUP, SIG_IGN);
+  std::signal(SIGPIPE, SIG_IGN);
 }
 
 SignalThread::SignalThread(std::function<void(int signal)> on_signal)
@@ -37,13 +39,12 @@ SignalThread::~SignalThread() {
 }
 
 void SignalThread::Run(const std::function<void(int signal)>& on_signal) {
-  const sigset_t signals = TakenSignals();
+  const sigset_t signals = EndingSignals();
   bool is_ending = false;
   for (;;) {
     int signal = 0;
     sigwait(&signals, &signal);
     if (is_stopping_) return;
-    if (signal == SIGHUP) continue;
     if (std::exchange(is_ending, true)) std::_Exit(128 + signal);
     on_signal(signal);
   }

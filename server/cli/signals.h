@@ -11,6 +11,11 @@ namespace bitdial::server {
 // thread exists.
 void BlockSignals();
 
+// For a process that must outlive its terminal and the reader of its log: SIGHUP would end it, and asks
+// for nothing that does not happen by itself (keys and certificates are watched); SIGPIPE would end it
+// at the first line that nobody reads.
+void IgnoreForServing();
+
 // Runs on_signal(signal) for the first signal; a second one ends the process at once with 128 + its
 // number. Needs     BlockSignals() before.
 class SignalThread {

@@ -231,14 +231,17 @@ absl::Status CheckMetricsListen(const ServerConfig& config) {
 // Each address of the configuration is good already.
 absl::Status CheckInsecureRemote(const ServerConfig& config) {
   if (!config.allow_insecure_remote) return absl::OkStatus();
-  for (const std::string* address : {&config.listen, &config.admin_listen}) {
-    if (address->empty() || IsUnixAddress(*address)) continue;
-    BITDIAL_ASSIGN_OR_RETURN(const Address parsed, ParseAddress(*address, "listen"));
-    if (!parsed.is_loopback) return absl::OkStatus();
+  ServerConfig without = config;
+  without.allow_insecure_remote = false;
+  for (const char* key : {"listen", "admin_listen"}) {
+    const std::string& address = *key == 'l' ? config.listen : config.admin_listen;
+    if (address.empty() || IsUnixAddress(address)) continue;
+    BITDIAL_ASSIGN_OR_RETURN(const Address parsed, ParseAddress(address, key));
+    if (!parsed.is_loopback && !CheckRemote(key, address, without).ok()) return absl::OkStatus();
   }
   return InvalidArgument(
-      "allow_insecure_remote has no effect: listen \"{}\" is on this machine; leave it out",
-      config.listen);
+      "allow_insecure_remote has no effect: every address is on this machine, or has TLS and "
+      "authentication; leave it out, or make it false, so that it does not let in what changes later");
 }
 
 // Prompts: how they are cut, and who finds whose in the cache.
@@ -253,10 +256,10 @@ absl::Status CheckPrompts(const ServerConfig& config) {
   const int64_t most_in_step = config.max_running_requests - 1 + config.prompt_chunk;
   if (most_in_step > config.max_step_tokens) {
     return InvalidArgument(
-        "max_step_tokens is {}, expected at least max_running_requests - 1 + prompt_chunk = {}: a "
-        "step holds a token of everybody who runs beside a chunk of one prompt; raise it or lower "
-        "those",
-        config.max_step_tokens, most_in_step);
+        "max_step_tokens is {}, expected at least max_running_requests - 1 + prompt_chunk = {} - 1 + {} "
+        "= {}: a step holds a token of everybody who runs beside a chunk of one prompt; raise it or "
+        "lower those",
+        config.max_step_tokens, config.max_running_requests, config.prompt_chunk, most_in_step);
   }
   if (!config.share_prefixes) return absl::OkStatus();
   if (!config.prefix_cache)
@@ -267,13 +270,6 @@ absl::Status CheckPrompts(const ServerConfig& config) {
         "shares; leave it out");
   }
   return absl::OkStatus();
-}
-
-// By a flag or a variable: a file may hold every key, as --print-config prints them.
-bool IsSaid(const ServerConfig& config, const char* key) {
-  const auto source = config.set_by.find(key);
-  return source != config.set_by.end() && (source->second.rfind("--", 0) == 0 ||
-                                           source->second.rfind("environment variable", 0) == 0);
 }
 
 absl::Status CheckLimits(const ServerConfig& config) {
@@ -296,12 +292,12 @@ absl::Status CheckLimits(const ServerConfig& config) {
         config.max_message_bytes, config.max_rpc_memory_bytes);
   }
   const RequestLimits& request = config.request;
-  if (request.max_stop_strings == 0 && IsSaid(config, "max_stop_bytes")) {
+  if (request.max_stop_strings == 0 && request.max_stop_bytes != RequestLimits().max_stop_bytes) {
     return InvalidArgument(
         "max_stop_bytes {} has no effect: max_stop_strings is 0; leave it out, or allow some",
         request.max_stop_bytes);
   }
-  if (IsSaid(config, "default_max_tokens") && config.max_context > 0 &&
+  if (request.default_max_tokens != RequestLimits().default_max_tokens && config.max_context > 0 &&
       request.default_max_tokens > config.max_context) {
     return InvalidArgument(
         "default_max_tokens {} is more than max_context {}, so it could never be reached; lower it",

@@ -68,6 +68,10 @@ absl::Status CheckUnixSocket(const std::string& address) {
   name.sun_family = AF_UNIX;
   path.copy(name.sun_path, sizeof(name.sun_path) - 1);
   const auto* const where = reinterpret_cast<const sockaddr*>(&name);
+  struct stat there = {};
+  if (lstat(path.c_str(), &there) == 0 && !S_ISSOCK(there.st_mode)) {
+    return ResourceExhausted("cannot listen on {}: a file that is no socket is there", address);
+  }
   const int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const bool is_taken = connect(probe, where, sizeof(name)) == 0;
   const bool is_stale = !is_taken && errno == ECONNREFUSED;

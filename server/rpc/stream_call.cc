@@ -65,7 +65,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* StreamCall::Start(grpc::CallbackServ
     return call.get();
   }
   call->StartSendInitialMetadata();  // with the request's id: a client may cancel it while it waits
-  call->WatchReader();
+  call->WatchReader(server.slow_reader.timeout + server.slow_reader.grace);
   call->Submit(std::move(request.request));
   return call.get();
 }
@@ -208,26 +208,32 @@ void StreamCall::OnFinish(engine::FinishEvent event) {
   PostPump();
 }
 
-// Looks again after half the time that a message may be in flight.
-void StreamCall::WatchReader() {
-  const SlowReaderLimits& limits = server_.slow_reader;
-  watch_.Set(std::chrono::system_clock::now() + (limits.timeout + limits.grace) / 2,
-             [weak = weak_from_this()](bool is_time) {
-               const std::shared_ptr<StreamCall> call = is_time ? weak.lock() : nullptr;
-               if (call != nullptr) call->EndUnread();
-             });
+void StreamCall::WatchReader(engine::Clock::duration time) {
+  // EndUnread sets it again, which destroys the callback that runs: nothing follows it in there.
+  watch_.Set(std::chrono::system_clock::now() + time, [weak = weak_from_this()](bool is_time) {
+    const std::shared_ptr<StreamCall> call = is_time ? weak.lock() : nullptr;
+    if (call != nullptr) call->EndUnread();
+  });
 }
 
 void StreamCall::EndUnread() {
-  const SlowReaderLimits& limits = server_.slow_reader;
+  const engine::Clock::duration limit = server_.slow_reader.timeout + server_.slow_reader.grace;
   const std::lock_guard<std::mutex> lock(mutex_);
   if (self_ == nullptr) return;
-  const auto now = engine::Clock::now();
-  if (!writing_since_.has_value() || now - *writing_since_ < limits.timeout + limits.grace)
-    return WatchReader();
+  const engine::Clock::time_point now = engine::Clock::now();
+  const engine::Clock::time_point since = writing_since_.value_or(now);
+  if (now - since < limit) return WatchReader(since + limit - now);
+  if (stop_reason_.ok()) {
+    stop_reason_ = WithReason(
+        ResourceExhausted("the client has taken no message for {} s (slow_reader_timeout_s + {})",
+                          std::chrono::duration_cast<std::chrono::seconds>(limit).count(),
+                          server_.slow_reader.grace.count()),
+        kReasonSlowReader);
+  }
   LogRequest(spdlog::level::info, tag_, "nobody reads: the stream is closed key=\"{}\"", principal_);
   // The lock keeps OnDone, and so the end of the context, away. What this sets off (OnCancel,
-  // OnWriteDone) runs when this thread of gRPC's has left our callback.
+  // OnWriteDone) takes the lock too: it runs when this thread of gRPC's has left our callback, which an
+  // alarm's does inside an ApplicationCallbackExecCtx. From any other thread this would deadlock.
   context_.TryCancel();
 }
 
@@ -260,7 +266,7 @@ void StreamCall::StopComputing(absl::Status reason) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (is_stopped_ || is_over_) return;
     is_stopped_ = true;
-    stop_reason_ = std::move(reason);
+    if (stop_reason_.ok()) stop_reason_ = std::move(reason);
     for (Choice& choice : choices_) choice.tokens.clear();
     num_unread_ = 0;
     prompt_logprobs_.clear();

@@ -94,7 +94,8 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   StreamCall(grpc::CallbackServerContext& context, const Server& server, Method method,
              std::string request_id, std::string principal, ValidRequest& request);
-  void WatchReader();
+  // Looks after `time` whether a message is in flight for too long.
+  void WatchReader(engine::Clock::duration time);
   void EndUnread();
   // Takes a place among the active requests.
   absl::Status Register(const Principal& principal, const engine::Request& request);

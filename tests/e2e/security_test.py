@@ -277,6 +277,14 @@ class BadStarts(unittest.TestCase):
             made = run(BITDIAL, "serve", "--check-config", *remote, *flags)
             self.assertEqual(made.returncode, 0, made.stderr)
 
+    def test_a_file_in_the_place_of_the_admin_socket_stays(self):
+        path = FILES / "not-a-socket"
+        path.write_text("mine")
+        made = run(BITDIAL, "serve", FILES / "no-model", "--listen", "127.0.0.1:0", "--admin-listen", f"unix:{path}")
+        self.assertNotEqual(made.returncode, 0)
+        self.assertIn("no socket", made.stderr)
+        self.assertEqual(path.read_text(), "mine")
+
     def test_admin_addresses(self):
         for address, words in (("0.0.0.0:0", ("admin_listen", "--allow-insecure-remote")), ("unix:here", ("absolute",)),
                                ("unix:", ("absolute",)), ("unix:/" + "x" * 200, ("at most 107",)),

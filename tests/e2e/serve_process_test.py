@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """`bitdial serve` and `bitdial client` as processes: ready line, signals, exit codes, messages. Run by ctest."""
+import fcntl
 import json
+import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -141,6 +144,35 @@ class Signals(unittest.TestCase):
         server.signal(signal.SIGHUP)
         self.assertEqual(client(server, "--prompt", "x", "--max-tokens", "1").returncode, 0, server.log)
         self.assertEqual(server.stop(), 0)
+
+    def with_log_pipe(self, *flags):
+        """A server whose stderr is a pipe of 4 KiB: the process, its address and the pipe's reading end."""
+        reader, writer = os.pipe()
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+        process = subprocess.Popen([BITDIAL, "serve", BITS, "--listen", "127.0.0.1:0", *flags], stdout=subprocess.PIPE,
+                                   stderr=writer, text=True)
+        os.close(writer)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.kill)
+        return process, re.search(r" on (\S+:\d+) ", process.stdout.readline())[1], reader
+
+    def test_a_reader_of_the_log_that_leaves_ends_nothing(self):
+        process, address, reader = self.with_log_pipe()
+        os.close(reader)
+        for _ in range(3):
+            self.assertEqual(client(address, "--prompt", "x", "--max-tokens", "1").returncode, 0)
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(60), 0)
+
+    def test_a_log_that_nobody_reads_holds_up_no_second_signal(self):
+        process, address, reader = self.with_log_pipe("--drain-timeout-s", "0")
+        self.addCleanup(os.close, reader)
+        for _ in range(40):
+            self.assertEqual(client(address, "--prompt", "x", "--max-tokens", "1").returncode, 0)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        self.assertIn(process.wait(60), (0, 128 + signal.SIGINT))
 
     def test_drain_refuses_new_requests_and_lets_running_ones_end(self):
         server = Server(BITDIAL, BITS)

@@ -161,18 +161,49 @@ TEST_F(EngineTest, AFullQueueRefusesAndSaysItsBounds) {
 TEST_F(EngineTest, TheQueueBeginsWhereTheFreePlacesEnd) {
   EngineOptions options = Options();
   options.max_step_tokens = 64;
-  options.max_queued_tokens = 1;
+  options.max_queued_requests = 1;
   const auto engine = Create(options);
   Gate gate;
   std::vector<Submitted> taken = {SubmitGated(*engine, MakeRequest(5), gate)};
   for (int i = 0; i < 3; ++i) taken.push_back(Submit(*engine, MakeRequest(1)));
   EXPECT_EQ(engine->stats().num_running, 4);
   EXPECT_EQ(engine->stats().num_queued, 0);
+  taken.push_back(Submit(*engine, MakeRequest(1)));
+  EXPECT_EQ(engine->stats().num_queued, 1);
   const absl::Status status =
       engine->Submit(MakeRequest(1), std::make_shared<RecordingSink>()).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);  // by its tokens: places are taken
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   gate.Open();
   for (const Submitted& one : taken) EXPECT_TRUE(one.sink->WaitFinish());
+}
+
+// Places without K/V, or without a token left in the step, are none: the bounds hold in a burst too.
+TEST_F(EngineTest, ABurstNeverPassesTheBounds) {
+  for (const bool is_kv_short : {true, false}) {
+    EngineOptions options = Options();
+    options.max_step_tokens = 64;
+    options.max_queued_requests = 2;
+    if (is_kv_short) options.kv_cache_bytes = 64 * 256;  // 64 tokens: two blocks
+    const auto engine = Create(options);
+    Gate gate;
+    std::vector<Submitted> taken = {SubmitGated(*engine, MakeRequest(5), gate)};  // a block
+    int num_refused = 0;
+    for (int i = 0; i < 20; ++i) {
+      auto sink = std::make_shared<RecordingSink>();
+      const auto id = engine->Submit(MakeRequest(3, 4, is_kv_short ? 3 : 60), sink);
+      if (id.ok()) taken.push_back({*id, sink});
+      num_refused += id.ok() ? 0 : 1;
+      EXPECT_LE(engine->stats().num_queued, 2);
+    }
+    // One more block, or two prompts that a step begins with, and then the queue.
+    EXPECT_LE(taken.size(), is_kv_short ? 4u : 5u);
+    EXPECT_EQ(num_refused + static_cast<int>(taken.size()), 21);
+    gate.Open();
+    while (engine->stats().num_running + engine->stats().num_queued > 0) {
+      EXPECT_LE(engine->stats().num_queued, 2);
+    }
+    for (const Submitted& one : taken) EXPECT_TRUE(one.sink->WaitFinish());
+  }
 }
 
 TEST_F(EngineTest, NoPlaceIsFreeWhenTheKvCacheIsFull) {

@@ -422,7 +422,9 @@ TEST_F(ServiceTest, AFinishedAnswerThatNobodyReadsIsClosedInTime) {
     v1::GenerateResponse message;
     while (reader->Read(&message)) {
     }
-    EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+    // With the reason, if it still gets through.
+    EXPECT_THAT(reader->Finish().error_code(), ::testing::AnyOf(grpc::StatusCode::CANCELLED,
+                                                                grpc::StatusCode::RESOURCE_EXHAUSTED));
   }
 }
 

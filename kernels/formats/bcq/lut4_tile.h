@@ -88,11 +88,12 @@ BITDIAL_INLINE int64_t RunLut4Tile(const Lut4Args& a, int64_t tile, float* acc,
       pass.table_stride = a.table_bytes;
       pass.acc = acc + first * acc_stride;
       pass.acc_stride = acc_stride;
+      pass.is_one_set = true;
       for (int64_t r = 0; r < Isa::kRowBlock; ++r) {
         const ScaleView& row = rows[r < block_rows ? r : 0];
         pass.alpha[r] = row.alpha + a.layout.AlphaOffset(tile, group, row.bits);
+        pass.is_one_set &= row.alpha == rows[0].alpha;
       }
-      pass.is_one_set = rows[0].bits == rows[block_rows - 1].bits;
       pass.codes = a.codes + a.layout.CodeOffset(tile, 0, first_block);
       // Rows with as many planes take them together, and drop out when theirs end.
       int64_t num_rows = block_rows;
@@ -106,7 +107,7 @@ BITDIAL_INLINE int64_t RunLut4Tile(const Lut4Args& a, int64_t tile, float* acc,
       }
       if (first == 0) num_words += rows[0].bits * blocks_per_group * kTileLanes;
       for (int64_t r = 0, count = 0; r < block_rows; r += count) {
-        for (count = 1; r + count < block_rows && rows[r + count].bits == rows[r].bits;) ++count;
+        for (count = 1; r + count < block_rows && rows[r + count].beta == rows[r].beta;) ++count;
         if (rows[r].beta == nullptr) continue;
         const uint16_t* const beta = rows[r].beta + a.layout.BetaOffset(tile, group);
         FetchScales(beta + kPrefetchGroups * kTileLanes);
