@@ -228,9 +228,22 @@ absl::Status CheckMetricsListen(const ServerConfig& config) {
       config.metrics_listen);
 }
 
+// 0 for a default, 1 for a file, 2 for a variable, 3 for a flag: later sources win.
+int SourceRank(const ServerConfig& config, const char* key) {
+  const auto source = config.set_by.find(key);
+  if (source == config.set_by.end()) return 0;
+  if (source->second.rfind("--", 0) == 0) return 3;
+  return source->second.rfind("environment variable", 0) == 0 ? 2 : 1;
+}
+
 // Each address of the configuration is good already.
 absl::Status CheckInsecureRemote(const ServerConfig& config) {
   if (!config.allow_insecure_remote) return absl::OkStatus();
+  // What a file allows for its own addresses is not wrong because a flag has changed them.
+  for (const char* key : {"listen", "admin_listen", "tls_cert", "tls_client_ca", "keys_file"}) {
+    if (SourceRank(config, key) > SourceRank(config, "allow_insecure_remote"))
+      return absl::OkStatus();
+  }
   ServerConfig without = config;
   without.allow_insecure_remote = false;
   for (const char* key : {"listen", "admin_listen"}) {

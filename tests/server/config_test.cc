@@ -133,6 +133,10 @@ TEST_F(ConfigTest, AKeyWithoutEffectOrAgainstAnotherIsRefused) {
     EXPECT_THAT(std::string(status.message()), HasSubstr(message)) << text;
   }
   EXPECT_TRUE(Load(R"({"max_step_tokens": 95})").ok());
+  EXPECT_TRUE(Load(R"({"listen": "0.0.0.0:1", "allow_insecure_remote": true})",
+                   {{"listen", "127.0.0.1:1"}})
+                  .ok())
+      << "the file's own address needs it";
   EXPECT_TRUE(Load(R"({"share_prefixes": true, "keys_file": "k"})").ok());
   EXPECT_TRUE(Load(R"({"max_stop_strings": 0, "max_context": 100})").ok());
 }
