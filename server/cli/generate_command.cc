@@ -97,8 +97,20 @@ void Print(const Generation& generation, int bits, const std::string& numerics, 
   std::cout << JsonText(json) << std::endl;
 }
 
+// One request, and steps no longer than its prompt can be: the warm-up fills one, which takes as long as
+// a prompt of that length.
+void FitToPrompt(const std::string& prompt, engine::EngineOptions& options) {
+  constexpr int64_t kTemplateTokens = 64;  // around the prompt; if there are more, it takes two steps
+  const int64_t most = static_cast<int64_t>(prompt.size()) + kTemplateTokens;  // a byte a token
+  const int64_t chunk = options.prompt_chunk;
+  options.max_running_requests = 1;
+  options.max_step_tokens = static_cast<int32_t>(
+      std::min<int64_t>(options.max_step_tokens, (most + chunk - 1) / chunk * chunk));
+}
+
 absl::Status Generate(const GenerateOptions& options) {
-  BITDIAL_ASSIGN_OR_RETURN(const engine::EngineOptions engine_options, options.engine.ToOptions());
+  BITDIAL_ASSIGN_OR_RETURN(engine::EngineOptions engine_options, options.engine.ToOptions());
+  FitToPrompt(options.prompt, engine_options);
   BITDIAL_ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(options.engine.model, engine_options,
                                                               NumericsOf(options.engine.numerics)));
   if (!model.slow_reason.empty()) fmt::print(stderr, "note: {}\n", model.slow_reason);
