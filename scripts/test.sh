@@ -150,7 +150,8 @@ fuzzed() {
     ABSENT+=("fuzzing with coverage: clang++ is absent (seeds and fixed mutations did run)")
     return 0
   fi
-  sanitized fuzz libFuzzer '^fuzz$' 900 420
+  # One thread each, and 20 s whatever else runs.
+  CTEST_PARALLEL_LEVEL=2 sanitized fuzz libFuzzer '^fuzz$' 900 240
 }
 
 summary() {
