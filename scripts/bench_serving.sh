@@ -4,7 +4,7 @@
 #   ./scripts/bench_serving.sh                            SmolLM2 and a random 1.1B model; about 30 minutes
 #   ./scripts/bench_serving.sh --smoke                    the demo model for seconds: shows that it runs, nothing else
 #
-# 1. One client and 8 at once on SmolLM2, in rounds: tokens/s, their ratio, and the time in which no kernel ran.
+# 1. One client and 8 at once on SmolLM2, in rounds: tokens/s, their ratio, and the time outside the model.
 # 2. The 1.1B shape, prompt 32, output 128, fixed 4 bits: goodput over the rate, up to its peak.
 # 3. In rounds: the best rate; ten times the peak's requests/s at fixed 4 bits, goodput beside the peak, the queue beside
 #    its bound, how fast it refuses; the same with --bits auto:2, goodput beside that of fixed 4 bits.

@@ -78,19 +78,19 @@ def free_address():
         return f"127.0.0.1:{taken.getsockname()[1]}"
 
 
-def kernel_seconds(metrics):
-    """Wall clock, and how long kernels have run until now."""
+def model_seconds(metrics):
+    """Wall clock, and how long the model has computed until now."""
     page = urllib.request.urlopen(f"http://{metrics}/metrics", timeout=10).read().decode()
     value = {name: float(number) for name, number in re.findall(r"^(bitdial_\w+) (\S+)$", page, re.MULTILINE)}
     return time.monotonic(), value["bitdial_step_seconds_total"] - value["bitdial_host_gap_seconds_total"]
 
 
 def watch_gap(metrics, duration, gaps):
-    """Appends the share of wall time in which no kernel ran, in the middle of a run."""
+    """Appends the share of wall time in which the model did not compute, in the middle of a run."""
     time.sleep(0.3 * duration)
-    began, before = kernel_seconds(metrics)
+    began, before = model_seconds(metrics)
     time.sleep(0.6 * duration)
-    ended, after = kernel_seconds(metrics)
+    ended, after = model_seconds(metrics)
     gaps.append(1 - (after - before) / (ended - began))
 
 
@@ -107,8 +107,8 @@ def clients(options):
             watcher.join()
     ratios = [many / one for one, many in zip(ones, manys)]
     print(f"## Clients at once\n\n{options.small.name}, 4 bits, prompt 32, output 128, closed; medians of {options.rounds} "
-          "rounds (min to max). Without a kernel: the share of wall time, with all clients at once.\n\n"
-          "| clients | output tokens/s | ratio | without a kernel |\n|---|---|---|---|\n"
+          "rounds (min to max). Outside the model: the share of wall time, with all clients at once.\n\n"
+          "| clients | output tokens/s | ratio | outside the model |\n|---|---|---|---|\n"
           f"| 1 | {spread(ones, '.1f')} | | |\n| {CLIENTS} | {spread(manys, '.1f')} | **{spread(ratios, '.2f')}** | "
           f"{spread([100 * gap for gap in gaps], '.1f')} % |\n", flush=True)
 

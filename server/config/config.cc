@@ -164,11 +164,15 @@ absl::Status CheckTlsKeys(const ServerConfig& config) {
 
 // An address beyond this machine needs both: nobody on the way reads or changes what is said, and
 // the server knows who asks.
+bool KnowsCallers(bool is_admin, const ServerConfig& config) {
+  // A client certificate has no scopes.
+  return !config.keys_file.empty() || (!config.tls_client_ca.empty() && !is_admin);
+}
+
 absl::Status CheckRemote(const char* key, const std::string& address, const ServerConfig& config) {
   const bool has_tls = !config.tls_cert.empty();
-  const bool is_admin = std::string(key) == "admin_listen";  // a client certificate has no scopes
-  const bool knows_callers =
-      !config.keys_file.empty() || (!config.tls_client_ca.empty() && !is_admin);
+  const bool is_admin = std::string(key) == "admin_listen";
+  const bool knows_callers = KnowsCallers(is_admin, config);
   if ((has_tls && knows_callers) || config.allow_insecure_remote) return absl::OkStatus();
   const char* danger = "there is no authentication, so anybody who reaches the port can use it";
   const char* missing = is_admin ? "keys_file" : "keys_file or tls_client_ca";
@@ -244,13 +248,12 @@ absl::Status CheckInsecureRemote(const ServerConfig& config) {
     if (SourceRank(config, key) > SourceRank(config, "allow_insecure_remote"))
       return absl::OkStatus();
   }
-  ServerConfig without = config;
-  without.allow_insecure_remote = false;
-  for (const char* key : {"listen", "admin_listen"}) {
-    const std::string& address = *key == 'l' ? config.listen : config.admin_listen;
+  for (const bool is_admin : {false, true}) {
+    const std::string& address = is_admin ? config.admin_listen : config.listen;
     if (address.empty() || IsUnixAddress(address)) continue;
-    BITDIAL_ASSIGN_OR_RETURN(const Address parsed, ParseAddress(address, key));
-    if (!parsed.is_loopback && !CheckRemote(key, address, without).ok()) return absl::OkStatus();
+    BITDIAL_ASSIGN_OR_RETURN(const Address parsed, ParseAddress(address, "listen"));
+    const bool is_safe = !config.tls_cert.empty() && KnowsCallers(is_admin, config);
+    if (!parsed.is_loopback && !is_safe) return absl::OkStatus();
   }
   return InvalidArgument(
       "allow_insecure_remote has no effect: every address is on this machine, or has TLS and "
