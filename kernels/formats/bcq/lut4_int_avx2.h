@@ -130,7 +130,8 @@ BITDIAL_INLINE void BuildTables(const float* x, int64_t row, int64_t group, cons
   const int64_t span_tables = SpanInputs(args.group_size) / kTableInputs;
   const int64_t num_spans = args.group_size / SpanInputs(args.group_size);
   std::byte* out = tables + args.TableOffset(group, row);
-  auto* const scales = reinterpret_cast<float*>(out + IntScaleOffset<typename Table::Entry>(args.group_size));
+  const int64_t scale_offset = IntScaleOffset<typename Table::Entry>(args.group_size);
+  auto* const scales = reinterpret_cast<float*>(out + scale_offset);
   float sum = 0;
   for (int64_t span = 0; span < num_spans; ++span) {
     alignas(32) float entries[kMaxSpanInputs / kTableInputs][kTableEntries];

@@ -58,9 +58,12 @@ void RunPlanes(const PlanePass& pass) {
 #pragma GCC unroll 4
         for (int r = 0; r < kRows; ++r) {
           if (r > 0 && !pass.is_one_set) alpha = LoadHalf(pass.alpha[r] + lanes + s * 16);
-          __m512 now = _mm512_mul_ps(scale[r], Table::ToFloats(sum[r][s]));
-          if constexpr (!kIsOneSpan) {
-            now = _mm512_fmadd_ps(scale[r], Table::ToFloats(sum[r][s]), _mm512_load_ps(u[r] + s * 16));
+          const __m512 dot = Table::ToFloats(sum[r][s]);
+          __m512 now;
+          if constexpr (kIsOneSpan) {
+            now = _mm512_mul_ps(scale[r], dot);
+          } else {
+            now = _mm512_fmadd_ps(scale[r], dot, _mm512_load_ps(u[r] + s * 16));
             _mm512_store_ps(u[r] + s * 16, now);
           }
           float* const acc = pass.acc + r * pass.acc_stride + s * 16;
@@ -98,7 +101,8 @@ BITDIAL_INLINE void BuildTables(const float* x, int64_t row, int64_t group, cons
   const int64_t span_tables = SpanInputs(args.group_size) / kTableInputs;
   const int64_t num_spans = args.group_size / SpanInputs(args.group_size);
   std::byte* out = tables + args.TableOffset(group, row);
-  auto* const scales = reinterpret_cast<float*>(out + IntScaleOffset<typename Table::Entry>(args.group_size));
+  const int64_t scale_offset = IntScaleOffset<typename Table::Entry>(args.group_size);
+  auto* const scales = reinterpret_cast<float*>(out + scale_offset);
   float sum = 0;
   for (int64_t span = 0; span < num_spans; ++span) {
     alignas(64) float entries[kMaxSpanInputs / kTableInputs][kTableEntries];
