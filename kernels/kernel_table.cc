@@ -100,6 +100,8 @@ const char* Name(WeightFormat format) {
       return "dense";
     case WeightFormat::kBcq:
       return "bcq";
+    case WeightFormat::kInt8:
+      return "int8";
   }
   return "?";
 }

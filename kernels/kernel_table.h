@@ -34,7 +34,7 @@ enum class Op : uint8_t {
   kRelu,
   kGelu,
 };
-enum class WeightFormat : uint8_t { kNone, kDense, kBcq };
+enum class WeightFormat : uint8_t { kNone, kDense, kBcq, kInt8 };
 enum class KvFormat : uint8_t { kNone, kF32, kF16 };
 // Follows from the token's index alone: < num_prompt_tokens is a prompt row, also when it is recomputed.
 // kAny: the op does the same for both.
@@ -43,8 +43,8 @@ enum class Backend : uint8_t { kCpuRef, kCpuAvx2, kCpuAvx512, kCuda };
 // What kernels over bit-planes may round.
 //   kExact  nothing but fp32 arithmetic
 //   kInt16  11 bits for sums of activations of decode rows, with a scale for each span of up to 128
-//   kInt8   8 bits for activations, with a scale for each span of up to 128 of them; prompt rows also
-//           the rebuilt weights, with a scale for each output and group
+//   kInt8   8 bits for activations, with a scale for each span of up to 128 of them, and for the scales
+//           of planes, with a unit for each output and group; a head's weights, to 8 bits
 enum class Numerics : uint8_t { kExact, kInt16, kInt8 };  // ascending by how much
 // Instructions that a row needs beyond those of its backend.
 enum class Extension : uint8_t { kNone, kVbmiVnni };
@@ -67,7 +67,7 @@ struct KernelKey {
 
 // The preconditions' operands; fields an op does not have stay 0.
 //   linear, embedding     in_features (hidden_size for an embedding), out_features (vocab_size);
-//                         dense: weight_dtype; BCQ: group_size, max_bits
+//                         dense: weight_dtype; BCQ: group_size, max_bits; int8: group_size (of a unit)
 //   attention, kv_append  num_heads (attention only), num_kv_heads, head_dim
 //   rope                  num_heads, head_dim
 //   the others            none: they take any shape

@@ -7,6 +7,7 @@
 #include "kernels/core/check.h"
 #include "kernels/formats/bcq/rows.h"
 #include "kernels/formats/dense/rows.h"
+#include "kernels/formats/int8/rows.h"
 #include "kernels/kv_formats/f16/rows.h"
 #include "kernels/kv_formats/f32/rows.h"
 #include "kernels/ops/elementwise/rows.h"
@@ -21,6 +22,7 @@ namespace {
 constexpr std::span<const KernelRow> (*kFolders[])() = {
     DenseRows,        //
     BcqRows,          //
+    Int8Rows,         //
     F32KvRows,        //
     F16KvRows,        //
     ElementwiseRows,  //

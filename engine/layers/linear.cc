@@ -11,7 +11,7 @@ using kernels::WeightFormat;
 
 absl::StatusOr<Linear> Linear::Load(WeightLoader& loader, const std::string& prefix,
                                     int64_t out_features, int64_t in_features, bool has_bias) {
-  BITDIAL_ASSIGN_OR_RETURN(auto weight, loader.ReadWeight(prefix, out_features, in_features));
+  BITDIAL_ASSIGN_OR_RETURN(auto weight, loader.ReadWeight(prefix, out_features, in_features, WeightUse::kProducts));
   BITDIAL_ASSIGN_OR_RETURN(Linear linear, Over(loader, std::move(weight)));
   if (has_bias) {
     BITDIAL_ASSIGN_OR_RETURN(linear.bias_, loader.ReadVector(prefix + ".bias", out_features));
@@ -29,6 +29,18 @@ absl::StatusOr<Linear> Linear::Over(WeightLoader& loader, std::shared_ptr<const 
       linear.decode_, loader.FindKernel<kernels::LinearFn>(key, weight->shape(), weight->name));
   linear.weight_ = std::move(weight);
   return linear;
+}
+
+absl::StatusOr<Linear> Linear::LoadHead(WeightLoader& loader,
+                                        std::shared_ptr<const Weight> embedding, bool is_tied,
+                                        int64_t out_features, int64_t in_features) {
+  std::shared_ptr<const Weight> weight = std::move(embedding);
+  if (!is_tied) {
+    BITDIAL_ASSIGN_OR_RETURN(weight, loader.ReadWeight("lm_head", out_features, in_features,
+                                                       WeightUse::kProducts));
+  }
+  BITDIAL_ASSIGN_OR_RETURN(weight, loader.ForHead(std::move(weight)));
+  return Over(loader, std::move(weight));
 }
 
 absl::StatusOr<std::optional<Linear>> Linear::Fuse(WeightLoader& loader,
@@ -59,6 +71,7 @@ void Linear::Forward(Matrix<const float> x, Matrix<float> y, const RowGroup& row
     if (count == 0) return;
     kernel({.dense = weight_->format == WeightFormat::kDense ? &weight_->dense : nullptr,
             .bcq = weight_->format == WeightFormat::kBcq ? &weight_->bcq : nullptr,
+            .int8 = weight_->format == WeightFormat::kInt8 ? &weight_->int8 : nullptr,
             .x = x.Rows(begin, count),
             .y = y.Rows(begin, count),
             .bits = rows.bits + begin,
@@ -109,7 +122,7 @@ std::vector<const Linear*> AllLinears(std::initializer_list<const FusedLinear*> 
 absl::StatusOr<Embedding> Embedding::Load(WeightLoader& loader, const std::string& prefix,
                                           int64_t vocab_size, int64_t hidden_size) {
   Embedding embedding;
-  BITDIAL_ASSIGN_OR_RETURN(embedding.weight_, loader.ReadWeight(prefix, vocab_size, hidden_size));
+  BITDIAL_ASSIGN_OR_RETURN(embedding.weight_, loader.ReadWeight(prefix, vocab_size, hidden_size, WeightUse::kLookups));
   const KernelKey key{.op = Op::kEmbedding, .weight_format = embedding.weight_->format};
   BITDIAL_ASSIGN_OR_RETURN(embedding.lookup_, loader.FindKernel<kernels::EmbeddingFn>(
                                                   key, embedding.weight_->shape(), prefix));

@@ -21,8 +21,13 @@ class Linear {
   // Reads `prefix` [out_features, in_features], and "<prefix>.bias" when has_bias.
   static absl::StatusOr<Linear> Load(WeightLoader& loader, const std::string& prefix,
                                      int64_t out_features, int64_t in_features, bool has_bias);
-  // A linear over a weight that is already there: the head of a model with tied embeddings.
+  // A linear over a weight that is already there.
   static absl::StatusOr<Linear> Over(WeightLoader& loader, std::shared_ptr<const Weight> weight);
+
+  // The head, from hidden states to the vocabulary: `embedding`'s weight where that is tied, else
+  // "lm_head" [out_features, in_features].
+  static absl::StatusOr<Linear> LoadHead(WeightLoader& loader, std::shared_ptr<const Weight> embedding,
+                                         bool is_tied, int64_t out_features, int64_t in_features);
 
   // The linears one after the other as one; nullopt where their weights do not allow it.
   // Errors  those of Over.

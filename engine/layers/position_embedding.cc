@@ -10,7 +10,7 @@ absl::StatusOr<PositionEmbedding> PositionEmbedding::Load(WeightLoader& loader,
                                                           const std::string& prefix,
                                                           int64_t max_positions,
                                                           int64_t hidden_size, int64_t offset) {
-  auto table = loader.ReadWeight(prefix, max_positions + offset, hidden_size);
+  auto table = loader.ReadWeight(prefix, max_positions + offset, hidden_size, WeightUse::kLookups);
   if (!table.ok()) {
     return Annotate(table.status(), fmt::format("{} positions need {} rows in {}", max_positions,
                                                 max_positions + offset, prefix));

@@ -4,6 +4,10 @@
 #include <atomic>
 #include <limits>
 
+#include "kernels/formats/bcq/i8.h"
+#include "kernels/formats/bcq/i8_scales.h"
+#include "kernels/formats/int8/from_bcq.h"
+
 namespace bitdial::engine {
 namespace {
 
@@ -92,10 +96,8 @@ absl::Status CheckFinite(const std::string& name, const TensorView& view, Thread
 
 int64_t Weight::NumBytes() const {
   if (format == kernels::WeightFormat::kDense) return static_cast<int64_t>(dense.w.NumBytes());
-  size_t bytes = bcq.codes.num_bytes();
-  for (const kernels::BcqScales& set : bcq.scales) {
-    bytes += set.alpha.num_bytes() + set.beta.num_bytes();
-  }
+  size_t bytes = bcq.codes.num_bytes() + int8.NumBytes();
+  for (const kernels::BcqScales& set : bcq.scales) bytes += set.NumBytes();
   return static_cast<int64_t>(bytes);
 }
 
@@ -103,11 +105,19 @@ kernels::KernelShape Weight::shape() const {
   kernels::KernelShape shape;
   shape.in_features = in_features;
   shape.out_features = out_features;
-  if (format == kernels::WeightFormat::kDense) {
-    shape.weight_dtype = dense.w.dtype;
-  } else {
-    shape.group_size = bcq.group_size;
-    shape.max_bits = bcq.max_bits;
+  switch (format) {
+    case kernels::WeightFormat::kNone:
+      break;
+    case kernels::WeightFormat::kDense:
+      shape.weight_dtype = dense.w.dtype;
+      break;
+    case kernels::WeightFormat::kBcq:
+      shape.group_size = bcq.group_size;
+      shape.max_bits = bcq.max_bits;
+      break;
+    case kernels::WeightFormat::kInt8:
+      shape.group_size = int8.span_inputs;
+      break;
   }
   return shape;
 }
@@ -142,7 +152,8 @@ absl::StatusOr<std::vector<float>> WeightLoader::ReadNormWeight(const std::strin
 
 absl::StatusOr<std::shared_ptr<const Weight>> WeightLoader::ReadWeight(const std::string& prefix,
                                                                        int64_t out_features,
-                                                                       int64_t in_features) {
+                                                                       int64_t in_features,
+                                                                       WeightUse use) {
   auto weight = std::make_shared<Weight>();
   weight->name = prefix;
   weight->in_features = in_features;
@@ -153,7 +164,7 @@ absl::StatusOr<std::shared_ptr<const Weight>> WeightLoader::ReadWeight(const std
         CheckFloats(checkpoint_, prefix + ".weight", Shape{out_features, in_features}));
     return weight;
   }
-  BITDIAL_RETURN_IF_ERROR(checkpoint_.IsBcq(prefix) ? ReadBcqWeight(*weight)
+  BITDIAL_RETURN_IF_ERROR(checkpoint_.IsBcq(prefix) ? ReadBcqWeight(*weight, use)
                                                     : ReadDenseWeight(*weight));
   totals_.num_parameters += out_features * in_features;
   totals_.weight_bytes += weight->NumBytes();
@@ -173,7 +184,7 @@ absl::Status WeightLoader::ReadDenseWeight(Weight& weight) {
   return absl::OkStatus();
 }
 
-absl::Status WeightLoader::ReadBcqWeight(Weight& weight) {
+absl::Status WeightLoader::ReadBcqWeight(Weight& weight, WeightUse use) {
   BITDIAL_ASSIGN_OR_RETURN(const kernels::CanonicalBcq canonical, checkpoint_.ReadBcq(weight.name));
   const std::string& path = checkpoint_.path();
   for (const kernels::CanonicalScales& set : canonical.scales) {
@@ -202,7 +213,31 @@ absl::Status WeightLoader::ReadBcqWeight(Weight& weight) {
       checkpoint_.Forget(fmt::format("{}.{}_{}", weight.name, kind, set.bits));
     }
   }
+  if (table_->numerics() < kernels::Numerics::kInt8) return absl::OkStatus();
+  if (weight.bcq.max_bits > kernels::bcq::kI8MaxPlanes) return absl::OkStatus();
+  BITDIAL_RETURN_IF_ERROR(kernels::AddI8Scales(weight.bcq, *pool_));
+  if (use == WeightUse::kLookups) return absl::OkStatus();
+  for (kernels::BcqScales& set : weight.bcq.scales) set.alpha = Buffer();
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<const Weight>> WeightLoader::ForHead(
+    std::shared_ptr<const Weight> weight) {
+  const bool is_rounded = !only_checks() && table_->numerics() == kernels::Numerics::kInt8 &&
+                          weight->format == kernels::WeightFormat::kBcq &&
+                          weight->bcq.max_bits > kernels::bcq::kI8MaxPlanes &&
+                          weight->bcq.scales.size() == 1;
+  if (!is_rounded) return weight;
+  auto head = std::make_shared<Weight>();
+  head->name = weight->name;
+  head->format = kernels::WeightFormat::kInt8;
+  head->in_features = weight->in_features;
+  head->out_features = weight->out_features;
+  BITDIAL_ASSIGN_OR_RETURN(head->int8, kernels::MakeInt8(weight->bcq, *pool_));
+  totals_.weight_bytes += head->NumBytes();
+  // An untied head's planes go with its last owner.
+  if (weight.use_count() == 1) totals_.weight_bytes -= weight->NumBytes();
+  return head;
 }
 
 absl::StatusOr<const kernels::KernelRow*> WeightLoader::FindRow(const kernels::KernelKey& key,

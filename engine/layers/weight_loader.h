@@ -14,8 +14,8 @@
 
 namespace bitdial::engine {
 
-// One matrix [out_features, in_features], dense (usually a view into the mapped file) or as
-// bit-planes.
+// One matrix [out_features, in_features], dense (usually a view into the mapped file), as bit-planes,
+// or of 8 bits.
 struct Weight {
   std::string name;  // "model.layers.0.mlp.up_proj", for messages
   kernels::WeightFormat format = kernels::WeightFormat::kDense;
@@ -23,9 +23,15 @@ struct Weight {
   int64_t out_features = 0;
   kernels::DenseWeight dense;
   kernels::BcqWeight bcq;
+  kernels::Int8Weight int8;
 
   int64_t NumBytes() const;
   kernels::KernelShape shape() const;
+};
+
+enum class WeightUse : uint8_t {
+  kProducts,  // a linear's
+  kLookups,   // an embedding's: rows are looked up, and a tied head multiplies
 };
 
 // What loading adds up for ModelInfo.
@@ -59,10 +65,15 @@ class WeightLoader {
   // file that got its size before its bytes does. Read also by a loader that only checks.
   absl::StatusOr<std::vector<float>> ReadNormWeight(const std::string& name, int64_t size);
 
-  // The matrix `prefix` (".weight", or the AnyBCQ tensors when the checkpoint has them).
+  // The matrix `prefix` (".weight", or the AnyBCQ tensors when the checkpoint has them), with what
+  // the kernels of `use` read.
   absl::StatusOr<std::shared_ptr<const Weight>> ReadWeight(const std::string& prefix,
                                                            int64_t out_features,
-                                                           int64_t in_features);
+                                                           int64_t in_features, WeightUse use);
+
+  // The weight as a head multiplies with it: where 8 bits may round it and it has one set of more planes
+  // than their kernels take, a copy in the format int8; else the weight itself.
+  absl::StatusOr<std::shared_ptr<const Weight>> ForHead(std::shared_ptr<const Weight> weight);
 
   // The best row for the key and shape; `what` stands in the message. The row's name goes into the
   // totals.
@@ -84,7 +95,7 @@ class WeightLoader {
                                                     const kernels::KernelShape& shape,
                                                     const std::string& what);
   absl::Status ReadDenseWeight(Weight& weight);
-  absl::Status ReadBcqWeight(Weight& weight);
+  absl::Status ReadBcqWeight(Weight& weight, WeightUse use);
 
   const quant::Checkpoint& checkpoint_;
   const kernels::KernelTable* const table_ = nullptr;

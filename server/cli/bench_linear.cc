@@ -12,6 +12,8 @@
 #include <random>
 
 #include "kernels/backends/cpu/read_pass.h"
+#include "kernels/formats/bcq/i8.h"
+#include "kernels/formats/bcq/i8_scales.h"
 #include "kernels/formats/bcq/prepare.h"
 #include "kernels/kernel_table.h"
 #include "server/cli/bench_command.h"
@@ -75,7 +77,11 @@ absl::StatusOr<BcqWeight> RandomWeight(int64_t out, int64_t in, const std::vecto
     canonical.scales.push_back({set, view(alpha, DType::kF16, {num_groups, set, out}),
                                 view(beta, DType::kF16, {num_groups, out})});
   }
-  return kernels::PrepareBcq(canonical, pool);
+  BITDIAL_ASSIGN_OR_RETURN(BcqWeight weight, kernels::PrepareBcq(canonical, pool));
+  if (bits <= kernels::bcq::kI8MaxPlanes) {
+    BITDIAL_RETURN_IF_ERROR(kernels::AddI8Scales(weight, pool));
+  }
+  return weight;
 }
 
 // Bytes that the weights rotate over, and that a read pass covers: more than any cache holds, within
@@ -109,11 +115,15 @@ std::vector<int> SetsOf(const RowBits& row_bits) {
   return sets;
 }
 
-// What a call reads: the planes up to the largest bits, and the scales of every set.
-int64_t BytesRead(int64_t out, int64_t in, const std::vector<int>& sets, int64_t group_size) {
-  int64_t num_scales = 0;
-  for (int set : sets) num_scales += set + 1;
-  return in * out * sets.back() / 8 + in / group_size * num_scales * out * 2;
+// What a call reads: the planes up to the largest bits, and the scales of every set: alphas and beta,
+// with 8-bit alphas a unit too.
+int64_t BytesRead(int64_t out, int64_t in, const std::vector<int>& sets, int64_t group_size,
+                  kernels::Numerics numerics) {
+  int64_t scale_bytes = 0;  // of an output in a group
+  for (int set : sets) {
+    scale_bytes += numerics == kernels::Numerics::kInt8 ? set + 2 * 2 : (set + 1) * 2;
+  }
+  return in * out * sets.back() / 8 + in / group_size * out * scale_bytes;
 }
 
 absl::StatusOr<LinearResult> MeasureOne(const LinearOptions& options, int64_t out, int64_t in,
@@ -135,7 +145,7 @@ absl::StatusOr<LinearResult> MeasureOne(const LinearOptions& options, int64_t ou
   const auto linear = std::get<kernels::LinearFn>(row->fn);
   constexpr double kMaxSampleSeconds = 1;
 
-  const int64_t weight_bytes = BytesRead(out, in, sets, options.group_size);
+  const int64_t weight_bytes = BytesRead(out, in, sets, options.group_size, row->numerics);
   constexpr int64_t kMaxCopies = 1024;  // small shapes stay in a cache whatever we do
   const int64_t num_copies =
       std::clamp<int64_t>(static_cast<int64_t>(RotationBytes()) / weight_bytes + 1, 2, kMaxCopies);

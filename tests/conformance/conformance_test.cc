@@ -25,14 +25,19 @@ const KernelTable& Table() {
   return table;
 }
 
-// The cpu_ref row that answers for the key of `row`.
+// The cpu_ref row for what `row` computes: the exact one, else (a format that rounds by itself) that of
+// its class.
 const KernelRow& ReferenceOf(const KernelRow& row) {
-  for (const KernelRow& other : AllRows()) {
-    if (other.backend != Backend::kCpuRef || other.key.op != row.key.op) continue;
-    if (other.key.weight_format != row.key.weight_format ||
-        other.key.kv_format != row.key.kv_format)
-      continue;
-    if (other.key.role == row.key.role || other.key.role == Role::kAny) return other;
+  for (const Numerics numerics : {Numerics::kExact, row.numerics}) {
+    for (const KernelRow& other : AllRows()) {
+      if (other.backend != Backend::kCpuRef || other.key.op != row.key.op) continue;
+      if (other.key.weight_format != row.key.weight_format ||
+          other.key.kv_format != row.key.kv_format || other.numerics != numerics)
+        continue;
+      if (other.key.role == row.key.role || other.key.role == Role::kAny ||
+          row.key.role == Role::kAny)
+        return other;
+    }
   }
   ADD_FAILURE() << row.name << " has no reference";
   return row;

@@ -6,11 +6,13 @@
 #include <cmath>
 #include <cstring>
 #include <numeric>
+#include <optional>
 #include <random>
 
 #include "kernels/formats/bcq/canonical.h"
-#include "kernels/formats/bcq/lut4_i8.h"
+#include "kernels/formats/bcq/lut4.h"
 #include "kernels/formats/bcq/prepare.h"
+#include "kernels/formats/int8/from_bcq.h"
 #include "tests/kernels/bcq_random.h"
 #include "tests/testing/guarded_memory.h"
 
@@ -90,6 +92,7 @@ struct Weight {
   KernelShape shape;
   DenseWeight dense;
   BcqWeight bcq;
+  std::optional<Int8Weight> int8;  // in place of bcq
   std::vector<double> magnitude;
   int max_bits = 0;
   std::shared_ptr<void> owner;
@@ -131,7 +134,7 @@ std::shared_ptr<Weight> MakeBcq(Random& random, const RandomBcqOptions& options)
   seeded.seed = static_cast<uint32_t>(random.Below(1 << 30));
   auto canonical = std::make_shared<RandomBcq>(seeded);
   ThreadPool pool(1);
-  weight->bcq = PrepareBcq(canonical->canonical, pool).value();
+  weight->bcq = PrepareForEveryRow(canonical->canonical, pool);
   weight->max_bits = options.max_bits;
   // The largest over the sets, which bounds the set any row uses.
   weight->magnitude.assign(in * out, 0.0);
@@ -151,6 +154,21 @@ std::shared_ptr<Weight> MakeBcq(Random& random, const RandomBcqOptions& options)
     }
   }
   weight->owner = canonical;
+  return weight;
+}
+
+// Of 8 bits. Its reference rounds as it does: no error is allowed but that of fp32.
+std::shared_ptr<Weight> MakeInt8(Random& random, int64_t in, int64_t out, int64_t span) {
+  auto weight = MakeBcq(random, {.in_features = in,
+                                 .out_features = out,
+                                 .group_size = span,
+                                 .max_bits = 8,
+                                 .sets = {8},
+                                 .with_beta = random.Below(2) == 0});
+  ThreadPool pool(1);
+  weight->int8 = MakeInt8(weight->bcq, pool).value();
+  weight->shape.max_bits = 0;
+  weight->description = fmt::format("int8 in {} out {} span {}", in, out, span);
   return weight;
 }
 
@@ -175,14 +193,26 @@ double LargestEntry(const float* x, int64_t span) {
   return largest;
 }
 
-// lut4_i8: every lookup of a span is off by at most half of its scale, largest / 127, and is
-// multiplied by the scales of the planes. 1.01 covers the roundings of the scale itself.
+// bcq_i8: inputs are off by half a scale of their span, weights by what their alphas are.
 double Int8Bound(const Weight& weight, const float* x, int64_t o) {
+  const int64_t in = weight.shape.in_features, span = bcq::SpanInputs(weight.shape.group_size);
+  double bound = 0;
+  for (int64_t i = 0; i < in; ++i) {
+    const double input = I8InputError(x + i / span * span, span);
+    bound += weight.magnitude[o * in + i] *
+             (input + I8WeightError(weight.max_bits) * (std::abs(x[i]) + input));
+  }
+  return bound;
+}
+
+// lut4_i16: every lookup of a span is off by at most half of its scale, largest / 1023, and is
+// multiplied by the scales of the planes. 1.01 covers the roundings of the scale itself.
+double Int16Bound(const Weight& weight, const float* x, int64_t o) {
   const int64_t in = weight.shape.in_features, span = bcq::SpanInputs(weight.shape.group_size);
   double bound = 0;
   for (int64_t i = 0; i < in; i += span) {
     bound += 1.01 * static_cast<double>(span / bcq::kTableInputs) * 0.5 *
-             LargestEntry(x + i, span) / 127 * weight.magnitude[o * in + i];
+             LargestEntry(x + i, span) / 1023 * weight.magnitude[o * in + i];
   }
   return bound;
 }
@@ -215,15 +245,18 @@ Problem LinearProblem(std::shared_ptr<Weight> weight, int64_t num_rows, bool wit
         size += std::abs(x->Range(row, 1).data[i]) * weight->magnitude[o * in + i];
       }
       problem.bounds.push_back(roundings * kU * size);
-      if (weight->max_bits > 0)
-        problem.int8_bounds.push_back(Int8Bound(*weight, x->Range(row, 1).data, o));
+      if (weight->max_bits == 0) continue;
+      const bool is_rounded = weight->int8.has_value();  // by its reference too
+      problem.int8_bounds.push_back(is_rounded ? 0 : Int8Bound(*weight, x->Range(row, 1).data, o));
+      problem.int16_bounds.push_back(Int16Bound(*weight, x->Range(row, 1).data, o));
     }
   }
   problem.run = [=](const KernelRow& row, Stream& stream, int64_t begin, int64_t count) {
     Output y(count, out, 5);
     LinearArgs args;
     args.dense = weight->max_bits == 0 ? &weight->dense : nullptr;
-    args.bcq = weight->max_bits > 0 ? &weight->bcq : nullptr;
+    args.bcq = weight->max_bits > 0 && !weight->int8.has_value() ? &weight->bcq : nullptr;
+    args.int8 = weight->int8.has_value() ? &*weight->int8 : nullptr;
     args.x = x->Range(begin, count);
     args.y = y.matrix();
     args.bits = bits->data() + begin;
@@ -757,6 +790,21 @@ void AddRowWise(const KernelKey& key, std::vector<MakeProblem>& problems) {
   }
 }
 
+void AddInt8(std::vector<MakeProblem>& problems) {
+  for (size_t i = 0; i < std::size(kWidths); ++i) {
+    const auto seed = static_cast<uint32_t>(i + 1);
+    const int64_t span = int64_t{32} << i % 3, in = span * static_cast<int64_t>(1 + i % 4);
+    problems.push_back([=] {
+      Random random(seed);
+      return LinearProblem(MakeInt8(random, in, kWidths[i], span), RowCount(i), seed % 2 == 0, random);
+    });
+  }
+  problems.push_back([] {  // more rows than one pass over a tile takes
+    Random random(1);
+    return LinearProblem(MakeInt8(random, 256, 70, 64), 150, true, random);
+  });
+}
+
 void AddKv(const KernelKey& key, std::vector<MakeProblem>& problems) {
   const auto add = [&](const KvShape& shape, int32_t most_rows) {
     const auto seed = static_cast<uint32_t>(problems.size() + 1);
@@ -794,7 +842,9 @@ std::vector<MakeProblem> SmallProblems(const KernelKey& key) {
   switch (key.op) {
     case Op::kLinear:
     case Op::kEmbedding:
-      key.weight_format == WeightFormat::kBcq ? AddBcq(key, problems) : AddDense(key, problems);
+      if (key.weight_format == WeightFormat::kBcq) AddBcq(key, problems);
+      if (key.weight_format == WeightFormat::kDense) AddDense(key, problems);
+      if (key.weight_format == WeightFormat::kInt8) AddInt8(problems);
       break;
     case Op::kKvAppend:
     case Op::kAttention:
@@ -818,6 +868,7 @@ std::vector<MakeProblem> RealProblems(const KernelKey& key) {
   const int64_t rows = key.role == Role::kDecode ? 4 : 64;
   const auto weight = [key](Random& random, DType dtype, int64_t in, int64_t out) {
     if (key.weight_format == WeightFormat::kDense) return MakeDense(random, dtype, in, out);
+    if (key.weight_format == WeightFormat::kInt8) return MakeInt8(random, in, out, 64);
     return MakeBcq(random,
                    {.in_features = in, .out_features = out, .group_size = 64, .max_bits = 4});
   };
@@ -900,6 +951,8 @@ std::vector<KernelShape> IllegalShapes(const KernelKey& key) {
         change(linear, [](KernelShape& s) { s.in_features = 100; });
         change(linear, [](KernelShape& s) { s.group_size = 48; });
         change(linear, [](KernelShape& s) { s.group_size = 0; });
+      }
+      if (key.weight_format == WeightFormat::kBcq) {
         change(linear, [](KernelShape& s) { s.max_bits = 0; });
         change(linear, [](KernelShape& s) { s.max_bits = 9; });
       }

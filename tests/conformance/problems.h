@@ -25,13 +25,12 @@ struct Problem {
   // Largest |row - reference| that the operands' magnitudes and the number of roundings allow,
   // [num_rows * row_width]. Derived at each generator; u = 2^-24 is the unit roundoff of f32.
   std::vector<double> bounds;
-  // What a row of Numerics::kInt8 may be off on top of that, and one of kInt16 an eighth of it; empty
-  // where there is no such row.
-  std::vector<double> int8_bounds;
+  // What a row of Numerics::kInt8 or kInt16 may be off on top of that; empty where there is none.
+  std::vector<double> int8_bounds, int16_bounds;
 
   double BoundFor(const KernelRow& row, size_t i) const {
     if (row.numerics == Numerics::kExact) return bounds[i];
-    return bounds[i] + int8_bounds[i] * (row.numerics == Numerics::kInt8 ? 1.0 : 127.0 / 1023.0);
+    return bounds[i] + (row.numerics == Numerics::kInt8 ? int8_bounds : int16_bounds)[i];
   }
 };
 using MakeProblem = std::function<Problem()>;

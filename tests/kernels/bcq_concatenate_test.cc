@@ -42,7 +42,7 @@ TEST(BcqConcatenateTest, OutputsAreThoseOfTheParts) {
                                              std::tuple{int64_t{70}, true, 3u}}) {
     const RandomBcq random({.in_features = kIn, .out_features = out, .group_size = 64,
                             .max_bits = 4, .sets = {2, 3, 4}, .with_beta = with_beta, .seed = seed});
-    parts.push_back(PrepareBcq(random.canonical, pool).value());
+    parts.push_back(PrepareForEveryRow(random.canonical, pool));
     total += out;
   }
   const std::vector<const BcqWeight*> views = {&parts[0], &parts[1], &parts[2]};

@@ -1,12 +1,19 @@
 // A random BCQ weight in canonical form, for tests and benches.
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <random>
 #include <vector>
 
 #include "kernels/core/dtype.h"
 #include "kernels/formats/bcq/canonical.h"
+#include "kernels/formats/bcq/i8.h"
+#include "kernels/formats/bcq/i8_scales.h"
+#include "kernels/formats/bcq/prepare.h"
 
 namespace bitdial::kernels {
 
@@ -69,5 +76,35 @@ struct RandomBcq {
   RandomBcq(const RandomBcq&) = delete;
   RandomBcq& operator=(const RandomBcq&) = delete;
 };
+
+// With what every kernel row of its shape reads.
+inline BcqWeight PrepareForEveryRow(const CanonicalBcq& canonical, ThreadPool& pool) {
+  BcqWeight weight = PrepareBcq(canonical, pool).value();
+  if (weight.max_bits <= bcq::kI8MaxPlanes) {
+    EXPECT_TRUE(AddI8Scales(weight, pool).ok());
+  }
+  return weight;
+}
+
+// |alpha| summed over a set's planes times this is more than its 8-bit alphas are off together: half of
+// the least unit each, were that the best (i8_scales.h), and its bf16 step.
+inline double I8WeightError(int bits) {
+  return 0.5 * bits * (1 + 0x1p-7) / (127 - 0.5 * bits);
+}
+
+// More than an 8-bit input of a span may be off (i8.h).
+inline double I8InputError(const float* x, int64_t span) {
+  double size = 0;
+  for (int64_t i = 0; i < span; i += bcq::kQuadInputs) {
+    double quad = 0;
+    for (int64_t t = 0; t < bcq::kQuadInputs; ++t) {
+      const double input = std::abs(static_cast<double>(x[i + t]));
+      size = std::max(size, input);
+      quad += input;
+    }
+    size = std::max(size, quad * 127 / 253);
+  }
+  return 1.01 * 0.5 * size / 127;
+}
 
 }  // namespace bitdial::kernels

@@ -47,10 +47,8 @@ absl::StatusOr<LlamaWeights> LoadLlamaWeights(WeightLoader& loader, const LlamaC
                            loader.ReadNormWeight("model.norm.weight", config.hidden_size));
   // As transformers does: tied wins over an lm_head that the file may hold besides.
   BITDIAL_ASSIGN_OR_RETURN(
-      weights.head, config.tie_word_embeddings
-                        ? Linear::Over(loader, weights.embedding.weight())
-                        : Linear::Load(loader, "lm_head", config.vocab_size, config.hidden_size,
-                                       /*has_bias=*/false));
+      weights.head, Linear::LoadHead(loader, weights.embedding.weight(), config.tie_word_embeddings,
+                                     config.vocab_size, config.hidden_size));
   return weights;
 }
 

@@ -81,10 +81,8 @@ absl::StatusOr<OptWeights> LoadOptWeights(WeightLoader& loader, const OptConfig&
   }
   // Tied wins over an lm_head that the file may hold besides, as for Llama.
   BITDIAL_ASSIGN_OR_RETURN(
-      weights.head, config.tie_word_embeddings
-                        ? Linear::Over(loader, weights.embedding.weight())
-                        : Linear::Load(loader, "lm_head", config.vocab_size, config.embed_size,
-                                       /*has_bias=*/false));
+      weights.head, Linear::LoadHead(loader, weights.embedding.weight(), config.tie_word_embeddings,
+                                     config.vocab_size, config.embed_size));
   return weights;
 }
 

@@ -59,7 +59,7 @@ absl::StatusOr<BcqWeight> Concatenate(std::span<const BcqWeight* const> parts) {
     }
     return Join(buffers, sizes);
   };
-  // f16 values of `rows` rows a group, in whole tiles.
+  // Values of 16 bits, `rows` rows a group, in whole tiles.
   const auto scale_bytes = [](const BcqWeight& part, int64_t rows) {
     const bcq::Layout layout = bcq::LayoutOf(part);
     return static_cast<size_t>(layout.num_tiles * layout.num_groups * rows * bcq::kTileLanes) * 2;
@@ -80,6 +80,12 @@ absl::StatusOr<BcqWeight> Concatenate(std::span<const BcqWeight* const> parts) {
                         [&](const BcqWeight& part) { return scale_bytes(part, set.bits); }));
     BITDIAL_ASSIGN_OR_RETURN(set.beta,
                              join([&](const BcqWeight& part) { return &part.scales[i].beta; },
+                                  [&](const BcqWeight& part) { return scale_bytes(part, 1); }));
+    BITDIAL_ASSIGN_OR_RETURN(
+        set.alpha_i8, join([&](const BcqWeight& part) { return &part.scales[i].alpha_i8; },
+                           [&](const BcqWeight& part) { return scale_bytes(part, set.bits) / 2; }));
+    BITDIAL_ASSIGN_OR_RETURN(set.unit,
+                             join([&](const BcqWeight& part) { return &part.scales[i].unit; },
                                   [&](const BcqWeight& part) { return scale_bytes(part, 1); }));
     whole.scales.push_back(std::move(set));
   }

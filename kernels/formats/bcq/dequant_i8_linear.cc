@@ -18,20 +18,16 @@ constexpr int64_t kChunkRows = 256;
 
 struct Scratch {
   std::byte* x;
-  float* scales;
-  int32_t* sums;
+  I8Span* spans;
 
   Scratch(ScratchCursor& cursor, int64_t num_rows, int64_t row_bytes, int64_t num_spans)
       : x(cursor.Take<std::byte>(num_rows * row_bytes)),
-        scales(cursor.Take<float>(num_rows * num_spans)),
-        sums(cursor.Take<int32_t>(num_rows * num_spans)) {}
+        spans(cursor.Take<I8Span>(num_rows * num_spans)) {}
 };
 
 // What one task works in.
 struct Tile {
   alignas(64) std::byte weights[kTileLanes * kI8PanelInputs * kI8MaxInputBytes];
-  alignas(64) float scales[kI8PanelInputs / kBlockInputs * kTileLanes];
-  alignas(64) float betas[kI8PanelInputs / kBlockInputs * kTileLanes];
   alignas(64) float acc[kChunkRows * kTileLanes];
 };
 
@@ -42,24 +38,19 @@ void RunTile(const DequantI8Isa& isa, const BcqWeight& weight, const I8Rows& row
   for (int64_t span = 0; span < rows.num_spans; span += panel_spans) {
     const int64_t num_spans = std::min(panel_spans, rows.num_spans - span);
     for (const Segment* s = segments; s != segments + num_segments; ++s) {
-      const I8Panel panel = {.weights = tile.weights,
-                             .scales = tile.scales,
-                             .betas = tile.betas,
-                             .has_beta = s->set.beta != nullptr};
-      isa.panel({.layout = LayoutOf(weight),
-                 .group_size = weight.group_size,
-                 .codes = weight.codes.As<uint32_t>(),
-                 .set = s->set,
-                 .tile = out_tile,
-                 .span_inputs = rows.span_inputs,
-                 .first_span = span,
-                 .num_spans = num_spans,
-                 .panel = panel});
+      const I8Panel panel = {.layout = LayoutOf(weight),
+                             .group_size = weight.group_size,
+                             .codes = weight.codes.As<uint32_t>(),
+                             .set = s->set,
+                             .tile = out_tile,
+                             .span_inputs = rows.span_inputs,
+                             .first_span = span,
+                             .num_spans = num_spans,
+                             .weights = tile.weights};
+      isa.panel(panel);
       isa.gemm({.rows = rows,
                 .first_row = s->begin,
                 .num_rows = s->count,
-                .first_span = span,
-                .num_spans = num_spans,
                 .panel = panel,
                 .acc = tile.acc + (s->begin - first_row) * kTileLanes});
     }
@@ -81,8 +72,7 @@ void DequantI8Linear(const DequantI8Isa& isa, const LinearArgs& args, Stream& st
   const Scratch scratch(cursor, args.x.rows, row_bytes, num_spans);
   const I8Rows rows = {.x = scratch.x,
                        .row_bytes = row_bytes,
-                       .scales = scratch.scales,
-                       .sums = scratch.sums,
+                       .spans = scratch.spans,
                        .num_spans = num_spans,
                        .span_inputs = span_inputs};
   stream.pool().ParallelFor(

@@ -1,4 +1,4 @@
-// The driver of the class dequant_i8 (dequant_i8.h): quantizes the rows, then tiles over threads.
+// The driver of dequant_i8.h: quantizes the rows, then tiles over threads.
 #pragma once
 
 #include "kernels/formats/bcq/dequant_i8.h"

@@ -16,6 +16,9 @@
 //   alpha   f16 [out_tile][group][plane < bits][64 lanes]     one tensor for each stored set
 //   beta    f16 [out_tile][group][64 lanes]                   absent when all zero
 //
+//   alpha_i8  int8 [out_tile][group][plane < bits][64 lanes]  instead of alpha, or beside it, where
+//   unit      bf16 [out_tile][group][64 lanes]                kernels of the class bcq_i8 run (i8.h)
+//
 // Why so: a kernel that reads `bits` planes of a tile walks `bits` sequential streams and touches
 // no cache line of the other planes (planes interleaved group by group cost 1.9 times as much when
 // 2 of 4 were read). The lanes of a vector register are outputs, so no sum is ever taken across
@@ -53,10 +56,20 @@ struct Layout {
 
 // The (alpha, beta) set a row uses.
 struct ScaleView {
-  const uint16_t* alpha;  // f16
-  const uint16_t* beta;   // f16, null: zeros
-  int bits;               // planes read: those of the set, whatever was asked for
+  const uint16_t* alpha;   // f16; null where only those below are kept
+  const uint16_t* beta;    // f16, null: zeros
+  const int8_t* alpha_i8;  // null where no kernel reads them
+  const uint16_t* unit;    // bf16, likewise
+  int bits;                // planes read: those of the set, whatever was asked for
 };
+
+inline constexpr int64_t kMaxSpanInputs = 128;
+
+// Inputs that share a scale where activations are rounded: 128, 64 or 32, the largest that divides
+// group_size, a multiple of 32.
+BITDIAL_INLINE int64_t SpanInputs(int64_t group_size) {
+  return group_size % 128 == 0 ? 128 : group_size % 64 == 0 ? 64 : 32;
+}
 
 BITDIAL_INLINE Layout MakeLayout(int64_t in_features, int64_t out_features, int64_t group_size,
                                  int max_bits) {

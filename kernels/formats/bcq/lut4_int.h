@@ -26,13 +26,6 @@
 
 namespace bitdial::kernels::bcq {
 
-inline constexpr int64_t kMaxSpanInputs = 128;
-
-// 128, 64 or 32: the largest that divides group_size, a multiple of 32.
-BITDIAL_INLINE int64_t SpanInputs(int64_t group_size) {
-  return group_size % 128 == 0 ? 128 : group_size % 64 == 0 ? 64 : 32;
-}
-
 // The tables of a row in a group: the entries, block by block of 32 inputs; then float [span], the
 // scales; then padding to 64 bytes.
 template <typename Entry>

@@ -1,4 +1,4 @@
-// The classes lut4_i8 and lut4_i16 in plain C++: what they mean, and what runs where nothing faster
+// The class lut4_i16 in plain C++: what they mean, and what runs where nothing faster
 // does.
 #include <algorithm>
 #include <array>
@@ -6,7 +6,6 @@
 
 #include "kernels/core/dtype.h"
 #include "kernels/formats/bcq/lut4_i16.h"
-#include "kernels/formats/bcq/lut4_i8.h"
 #include "kernels/formats/bcq/lut4_tile.h"
 
 namespace bitdial::kernels::bcq {
@@ -22,13 +21,6 @@ Table MakeTable(const float* x) {
   }
   return table;
 }
-
-struct I8 {
-  using Entry = int8_t;
-  static constexpr float kLargest = kI8Largest;
-  static constexpr Entry kNotFinite = -128;  // as cvtps2dq and the saturating packs do
-  static int64_t Place(int64_t t) { return t % 2 * 4 + t / 2; }  // of a table in its block
-};
 
 struct I16 {
   using Entry = int16_t;
@@ -130,13 +122,6 @@ void Build(const float* x, int64_t row, int64_t group, const Lut4Args& args, std
 
 }  // namespace
 
-void Lut4I8BuildRef(const float* x, int64_t row, int64_t group, const Lut4Args& args,
-                    std::byte* tables, float* group_sums) noexcept {
-  Build<I8>(x, row, group, args, tables, group_sums);
-}
-int64_t Lut4I8TileRef(const Lut4Args& args, int64_t tile, float* acc, int64_t acc_stride) noexcept {
-  return RunLut4Tile<Reference<I8>>(args, tile, acc, acc_stride);
-}
 void Lut4I16BuildRef(const float* x, int64_t row, int64_t group, const Lut4Args& args,
                      std::byte* tables, float* group_sums) noexcept {
   Build<I16>(x, row, group, args, tables, group_sums);

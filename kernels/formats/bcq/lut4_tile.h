@@ -42,8 +42,8 @@ struct PlanePass {
 };
 
 // num_rows: 1 to Isa::kRowBlock.
-template <class Isa>
-BITDIAL_INLINE void RunRows(int64_t num_rows, const PlanePass& pass) {
+template <class Isa, class Pass>
+BITDIAL_INLINE void RunRows(int64_t num_rows, const Pass& pass) {
   static_assert(Isa::kRowBlock == 1 || Isa::kRowBlock == 4);
   if constexpr (Isa::kRowBlock == 4) {
     if (num_rows == 4) return Isa::template Run<4>(pass);

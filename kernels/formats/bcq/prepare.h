@@ -39,7 +39,11 @@ inline Layout LayoutOf(const BcqWeight& weight) {
 }
 
 inline ScaleView ViewOf(const BcqScales& set) {
-  return {set.alpha.As<uint16_t>(), set.beta.As<uint16_t>(), set.bits};
+  return {.alpha = set.alpha.As<uint16_t>(),
+          .beta = set.beta.As<uint16_t>(),
+          .alpha_i8 = set.alpha_i8.As<int8_t>(),
+          .unit = set.unit.As<uint16_t>(),
+          .bits = set.bits};
 }
 
 }  // namespace bcq

@@ -31,11 +31,9 @@ std::string Supports(const KernelShape& shape) {
   return "";
 }
 
-// 8-bit weights would be as coarse as what more planes hold.
-std::string SupportsFewPlanes(const KernelShape& shape) {
-  constexpr int kMaxPlanes = 5;
-  if (shape.max_bits > kMaxPlanes) {
-    return fmt::format("max_bits {} is more than {}", shape.max_bits, kMaxPlanes);
+std::string SupportsI8(const KernelShape& shape) {
+  if (shape.max_bits > bcq::kI8MaxPlanes) {
+    return fmt::format("max_bits {} is more than {}", shape.max_bits, bcq::kI8MaxPlanes);
   }
   return Supports(shape);
 }
@@ -88,6 +86,7 @@ constexpr KernelKey kPrompt = {
     .op = Op::kLinear, .weight_format = WeightFormat::kBcq, .role = Role::kPrompt};
 constexpr KernelKey kDecode = {
     .op = Op::kLinear, .weight_format = WeightFormat::kBcq, .role = Role::kDecode};
+constexpr KernelKey kBoth = {.op = Op::kLinear, .weight_format = WeightFormat::kBcq};
 constexpr KernelKey kEmbed = {.op = Op::kEmbedding, .weight_format = WeightFormat::kBcq};
 
 const KernelRow kRows[] = {
@@ -103,24 +102,24 @@ const KernelRow kRows[] = {
      LinearFn{Lut4I16Avx2}, Numerics::kInt16},
     {kDecode, Backend::kCpuRef, "bcq_linear_i16_lut4__ref", "lut4_i16", Supports,
      LinearFn{Lut4I16Ref}, Numerics::kInt16},
-    {kDecode, Backend::kCpuAvx512, "bcq_linear_i8_lut4__avx512", "lut4_i8", Supports,
+    {kBoth, Backend::kCpuAvx512, "bcq_linear_i8_lut4__avx512", "bcq_i8", SupportsI8,
      LinearFn{Lut4I8Avx512}, Numerics::kInt8, Extension::kVbmiVnni},
-    {kDecode, Backend::kCpuAvx2, "bcq_linear_i8_lut4__avx2", "lut4_i8", Supports,
+    {kBoth, Backend::kCpuAvx512, "bcq_linear_i8_dequant__avx512", "bcq_i8", SupportsI8,
+     LinearFn{DequantI8Avx512}, Numerics::kInt8, Extension::kVbmiVnni},
+    {kBoth, Backend::kCpuAvx2, "bcq_linear_i8_lut4__avx2", "bcq_i8", SupportsI8,
      LinearFn{Lut4I8Avx2}, Numerics::kInt8},
-    {kDecode, Backend::kCpuRef, "bcq_linear_i8_lut4__ref", "lut4_i8", Supports, LinearFn{Lut4I8Ref},
+    {kBoth, Backend::kCpuAvx2, "bcq_linear_i8_dequant__avx2", "bcq_i8", SupportsI8,
+     LinearFn{DequantI8Avx2}, Numerics::kInt8},
+    {kBoth, Backend::kCpuRef, "bcq_linear_i8_lut4__ref", "bcq_i8", SupportsI8, LinearFn{Lut4I8Ref},
      Numerics::kInt8},
+    {kBoth, Backend::kCpuRef, "bcq_linear_i8_dequant__ref", "bcq_i8", SupportsI8,
+     LinearFn{DequantI8Ref}, Numerics::kInt8},
     {kPrompt, Backend::kCpuAvx512, "bcq_linear_f32_dequant__avx512", "dequant_chain_f32", Supports,
      LinearFn{DequantAvx512}},
     {kPrompt, Backend::kCpuAvx2, "bcq_linear_f32_dequant__avx2", "dequant_chain_f32", Supports,
      LinearFn{DequantAvx2}},
     {kPrompt, Backend::kCpuRef, "bcq_linear_f32_prompt__ref", "ref_f64", Supports,
      LinearFn{bcq::LinearRef}},
-    {kPrompt, Backend::kCpuAvx512, "bcq_linear_i8_dequant__avx512", "dequant_i8", SupportsFewPlanes,
-     LinearFn{DequantI8Avx512}, Numerics::kInt8, Extension::kVbmiVnni},
-    {kPrompt, Backend::kCpuAvx2, "bcq_linear_i8_dequant__avx2", "dequant_i8", SupportsFewPlanes,
-     LinearFn{DequantI8Avx2}, Numerics::kInt8},
-    {kPrompt, Backend::kCpuRef, "bcq_linear_i8_dequant__ref", "dequant_i8", SupportsFewPlanes,
-     LinearFn{DequantI8Ref}, Numerics::kInt8},
     {kEmbed, Backend::kCpuRef, "bcq_embedding_f32__ref", "ref_f64", Supports,
      EmbeddingFn{bcq::EmbeddingRef}},
 };

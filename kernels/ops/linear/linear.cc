@@ -15,7 +15,7 @@ const BcqScales& BcqWeight::ScalesFor(int bits) const {
 
 int64_t BcqWeight::ScaleBytes() const {
   size_t num_bytes = 0;
-  for (const BcqScales& set : scales) num_bytes += set.alpha.num_bytes() + set.beta.num_bytes();
+  for (const BcqScales& set : scales) num_bytes += set.NumBytes();
   return static_cast<int64_t>(num_bytes);
 }
 

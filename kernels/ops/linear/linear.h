@@ -22,6 +22,14 @@ struct BcqScales {
   int bits = 0;
   Buffer alpha;  // f16
   Buffer beta;   // f16; empty: all zeros
+  // What kernels of 8 bits read in place of alpha (kernels/formats/bcq/i8_scales.h); empty where
+  // none does. alpha may then be empty.
+  Buffer alpha_i8;
+  Buffer unit;
+
+  size_t NumBytes() const {
+    return alpha.num_bytes() + beta.num_bytes() + alpha_i8.num_bytes() + unit.num_bytes();
+  }
 };
 
 // A weight as nested bit-planes: W[o, i] = sum_{p < bits} alpha_bits[g, p, o] * s(p, o, i) + beta_bits[g, o],
@@ -43,19 +51,33 @@ struct BcqWeight {
   int64_t ScaleBytes() const;
 };
 
+// A weight of 8 bits on a uniform grid, made at load from the planes of a head, which no request dials
+// (kernels/formats/int8/int8.h says what it stands for and how it lies).
+struct Int8Weight {
+  int64_t in_features = 0;
+  int64_t out_features = 0;
+  int64_t span_inputs = 0;
+  Buffer weights;
+  Buffer alpha;  // f16
+  Buffer beta;   // f16; empty: all zeros
+
+  size_t NumBytes() const { return weights.num_bytes() + alpha.num_bytes() + beta.num_bytes(); }
+};
+
 // Counts what a step reads of the weights, for tests and benches. Codes are counted where they are loaded.
 struct WeightTraffic {
   int64_t code_bytes = 0;
 };
 
 // Shapes    x [num_tokens, in_features]; y [num_tokens, out_features]; bits [num_tokens]; bias [out_features] or null
-// Requires  x, y row strides >= cols; y does not alias x. bits descending for BCQ, ignored for dense;
-//           dense: `dense` set; BCQ: `bcq` set.
+// Requires  x, y row strides >= cols; y does not alias x. bits descending for BCQ, else ignored;
+//           dense: `dense` set; BCQ: `bcq` set; int8: `int8` set.
 // Writes    every element of y. Row r of y follows from row r of x, bits[r] and the weight alone, bit for bit,
 //           whatever num_tokens is and whatever the other rows hold.
 struct LinearArgs {
   const DenseWeight* dense = nullptr;
   const BcqWeight* bcq = nullptr;
+  const Int8Weight* int8 = nullptr;
   Matrix<const float> x;
   Matrix<float> y;
   const uint8_t* bits = nullptr;
