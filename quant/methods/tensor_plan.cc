@@ -114,6 +114,9 @@ absl::StatusOr<TensorPlan> PlanTensor(const QuantizeOptions& options, const Deco
               : is_embedding      ? BitRange{options.embed_bits, options.embed_bits}
               : is_head           ? BitRange{options.head_bits, options.head_bits}
                                   : options.bits;
+  constexpr int kUniformBits = 6;
+  plan.is_uniform = (is_embedding || is_head) && plan.bits.min == plan.bits.max &&
+                    plan.bits.max >= kUniformBits;
   BITDIAL_ASSIGN_OR_RETURN(plan.group_size, ChooseGroupSize(options, info));
   return plan;
 }

@@ -16,7 +16,10 @@ struct TensorPlan {
   DType dtype;                 // of a copy
   std::string why_dense = {};  // "" when quantized
   BitRange bits = {};          // when quantized
-  int64_t group_size = 0;      // when quantized; 0 for a copy
+  // On a uniform grid, whatever the method: an embedding or head at one precision of 6 bits or more. It
+  // loses next to nothing there, and such planes become bytes without a loss (kernels/formats/int8).
+  bool is_uniform = false;
+  int64_t group_size = 0;  // when quantized; 0 for a copy
 
   bool is_quantized() const { return group_size > 0; }
   // "model.layers.0.mlp.up_proj": the name without ".weight".

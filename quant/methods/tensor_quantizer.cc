@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/core/dtype.h"
+#include "quant/methods/rtn/rtn.h"
 
 namespace bitdial::quant {
 namespace {
@@ -32,7 +33,7 @@ class RowQuantizer {
       : weights_(weights),
         plan_(plan),
         out_(out),
-        solver_(method.make_solver(plan.bits)),
+        solver_(plan.is_uniform ? MakeRtnSolver(plan.bits) : method.make_solver(plan.bits)),
         row_(static_cast<size_t>(plan.shape[1])) {
     solution_.codes.resize(static_cast<size_t>(plan.group_size));
   }
