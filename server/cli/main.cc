@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "quant/container/nearest.h"
+#include "kernels/core/nearest.h"
 #include "server/cli/command.h"
 #include "server/version.h"
 

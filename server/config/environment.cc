@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "quant/container/nearest.h"
+#include "kernels/core/nearest.h"
 #include "server/config/config.h"
 
 namespace bitdial::server {
