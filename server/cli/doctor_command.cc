@@ -31,7 +31,7 @@ std::vector<std::pair<const char*, bool>> FeatureList(const CpuFeatures& feature
 
 absl::Status Doctor(const DoctorOptions& options) {
   BITDIAL_ASSIGN_OR_RETURN(const kernels::KernelTable table,
-                           kernels::KernelTable::CreateFromEnvironment());
+                           kernels::KernelTable::CreateFromEnvironment(kernels::Numerics::kInt8));
   const auto features = FeatureList(DetectCpuFeatures());
   const std::vector<std::string> cuda = kernels::cuda::DescribeCudaDevices();
   if (options.is_json) {
