@@ -221,12 +221,11 @@ absl::Status KernelTable::ForceRows(const std::string& names) {
       std::vector<std::string> known;
       for (const KernelRow& other : rows()) known.push_back(other.name);
       return InvalidArgument(
-          "forced kernel \"{}\" is unknown{}; `bitdial doctor --kernels` lists all", name,
+          "forced kernel \"{}\" is unknown (`bitdial doctor --kernels` lists all){}", name,
           DidYouMean(name, known));
     }
     if (const std::string missing = Missing(*row); !missing.empty()) {
-      return FailedPrecondition("forced kernel {}: {}; unset BITDIAL_FORCE_KERNEL or choose another",
-                                name, missing);
+      return FailedPrecondition("forced kernel {}: {}; force none or another", name, missing);
     }
     if (row->numerics > numerics_) {
       return FailedPrecondition(
@@ -244,8 +243,8 @@ absl::Status KernelTable::CheckForcedRowsUsed(const std::set<std::string>& used)
     if (used.count(row->name) > 0) continue;
     return InvalidArgument(
         "forced kernel {} runs nothing: no weight or operation here asks for its class, {} ({}, "
-        "weights {}, kv {}, role {}, numerics {}), with numerics {} and its shape; unset "
-        "BITDIAL_FORCE_KERNEL or choose one of: {}",
+        "weights {}, kv {}, role {}, numerics {}), where the numerics are {}; force none, or one "
+        "of: {}",
         row->name, row->numeric_class, Name(row->key.op), Name(row->key.weight_format),
         Name(row->key.kv_format), Name(row->key.role), Name(row->numerics), Name(numerics_),
         fmt::join(used, ", "));

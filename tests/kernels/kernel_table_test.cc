@@ -281,8 +281,8 @@ TEST(KernelTable, AForcedRowThatNothingUsesIsAnError) {
   EXPECT_EQ(unused.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(unused.message()),
               AllOf(HasSubstr("bcq_linear_f32_lut4__avx2 runs nothing"), HasSubstr("lut4_f32"),
-                    HasSubstr("role decode"), HasSubstr("numerics int8"),
-                    HasSubstr("choose one of: dense_linear_f32_chain__avx2")));
+                    HasSubstr("role decode"), HasSubstr("numerics are int8"),
+                    HasSubstr("or one of: dense_linear_f32_chain__avx2")));
   EXPECT_TRUE(KernelTable::Create(kAvx512, "")->CheckForcedRowsUsed({}).ok());
 }
 
