@@ -296,7 +296,7 @@ absl::StatusOr<std::vector<const KernelRow*>> KernelTable::Candidates(
   BITDIAL_ASSIGN_OR_RETURN(const KernelRow* best, Best(key, shape));
   const auto may_run = [&](const KernelRow& row) {
     return std::string_view(row.numeric_class) == best->numeric_class && Answers(row.key, key) &&
-           row.numerics == best->numerics && IsRunnable(row) && row.supports(shape).empty();
+           IsRunnable(row) && row.supports(shape).empty();
   };
   for (const KernelRow* forced : forced_rows_) {
     if (may_run(*forced)) return std::vector{forced};

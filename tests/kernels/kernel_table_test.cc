@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -85,6 +86,13 @@ TEST(KernelRows, FunctionsHaveTheTypeOfTheirOp) {
     EXPECT_NE(row.supports, nullptr) << row.name;
     EXPECT_STRNE(row.numeric_class, "") << row.name;
   }
+}
+
+// So whoever may run one row of a class may run them all, but for the machine.
+TEST(KernelRows, OfAClassRoundTheSame) {
+  std::map<std::string, Numerics> numerics;
+  for (const KernelRow& row : AllRows())
+    EXPECT_EQ(numerics.emplace(row.numeric_class, row.numerics).first->second, row.numerics) << row.name;
 }
 
 TEST(KernelTable, OffersNothingTheProcessorLacks) {
