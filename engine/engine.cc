@@ -303,11 +303,13 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const quant::Checkpoint& 
                                                        const EngineOptions& options) {
   BITDIAL_RETURN_IF_ERROR(CheckOptions(options));
   BITDIAL_ASSIGN_OR_RETURN(auto pool, ThreadPool::Create(options.num_threads));
-  WeightLoader loader(checkpoint, table, *pool, options.call_times != nullptr);
+  WeightLoader loader(checkpoint, table, *pool, options.kernel_choices,
+                      options.call_times != nullptr);
   BITDIAL_ASSIGN_OR_RETURN(std::unique_ptr<DecoderModel> model,
                            LoadModel(loader, {.kv_format = options.kv_format,
                                               .max_context = options.max_context,
                                               .extra_eos_ids = options.extra_eos_ids}));
+  BITDIAL_RETURN_IF_ERROR(table.CheckForcedRowsUsed(loader.totals().kernel_names));
 
   StepLoopOptions loop_options;
   // Every sequence that decodes advances in every step, and beside them one prompt by a chunk.

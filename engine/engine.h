@@ -19,6 +19,8 @@
 
 namespace bitdial::engine {
 
+class KernelChoices;  // engine/layers/kernel_choices.h
+
 // What a loaded model is, for validators, reports and GetModel.
 struct ModelInfo {
   std::string architecture;  // "LlamaForCausalLM"
@@ -35,7 +37,7 @@ struct ModelInfo {
   int64_t kv_cache_bytes = 0;   // allocated for all sequences
   std::string backend;          // "cpu_avx512"
   std::string numerics;         // "exact", "int16" or "int8": what its decode kernels over bit-planes round
-  std::vector<std::string> kernels;  // names of the rows resolved at load, sorted
+  std::vector<std::string> kernels;  // names of the rows that may run, sorted
 };
 
 struct EngineOptions {
@@ -56,6 +58,7 @@ struct EngineOptions {
   bool prompts_as_decode = false;   // prompt rows run on decode kernels: slow, to measure the quality of their class
   std::function<void()> before_step;  // called on the engine thread before each step: tests freeze it there
   CallTimes* call_times = nullptr;  // every kernel call is timed into it; outlives the engine
+  KernelChoices* kernel_choices = nullptr;  // measured or read by Create alone; null: the rows' order decides
 };
 
 // A consistent picture as of the last plan or step; counters never fall.
@@ -84,7 +87,8 @@ class Engine {
  public:
   // Loads weights into kernel layout, checks that every op has a kernel row, allocates the KV cache, runs a warm-up
   // step and starts the engine thread. The checkpoint must outlive the engine (dense weights are mapped views).
-  // Errors  INVALID_ARGUMENT options (the message begins with the option's name);
+  // Errors  INVALID_ARGUMENT options (the message begins with the option's name), or a forced kernel row that
+  //         nothing of the model uses;
   //         UNIMPLEMENTED architecture or shape without a kernel (names the tensor);
   //         DATA_LOSS weights malformed, not finite or not of this model, NOT_FOUND missing (name the tensor);
   //         RESOURCE_EXHAUSTED memory.

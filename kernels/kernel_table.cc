@@ -1,9 +1,14 @@
 #include "kernels/kernel_table.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <string_view>
 #include <utility>
 
+#include "kernels/core/nearest.h"
 #include "kernels/register_all.h"
 
 namespace bitdial::kernels {
@@ -28,8 +33,9 @@ std::string MissingFor(Backend backend, const CpuFeatures& features) {
   return "unknown backend";
 }
 
-bool HasExtension(Extension extension, const CpuFeatures& features) {
-  return extension == Extension::kNone || (features.avx512_vbmi && features.avx512_vnni);
+std::string MissingFor(Extension extension, const CpuFeatures& features) {
+  const bool has = extension == Extension::kNone || (features.avx512_vbmi && features.avx512_vnni);
+  return has ? "" : "this processor lacks AVX-512 VBMI or VNNI";
 }
 
 std::string KnownBackends() {
@@ -37,6 +43,32 @@ std::string KnownBackends() {
   for (Backend backend : kBackends)
     names += (names.empty() ? "" : ", ") + std::string(Name(backend));
   return names;
+}
+
+absl::StatusOr<Backend> ForcedBackend(const std::string& name, const CpuFeatures& features) {
+  for (Backend backend : kBackends) {
+    if (name != Name(backend)) continue;
+    const std::string missing = MissingFor(backend, features);
+    if (missing.empty()) return backend;
+    return FailedPrecondition(
+        "forced backend {}: {}; unset BITDIAL_FORCE_BACKEND or choose another", name, missing);
+  }
+  return InvalidArgument("forced backend \"{}\" is unknown; known are {}", name, KnownBackends());
+}
+
+// The parts of "a,b", without spaces around them; empty ones are left out.
+std::vector<std::string> SplitAtCommas(const std::string& text) {
+  std::vector<std::string> parts;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    const size_t first = text.find_first_not_of(' ', begin);
+    if (first < end) {
+      const size_t last = text.find_last_not_of(' ', end - 1);
+      parts.push_back(text.substr(first, last + 1 - first));
+    }
+    begin = end + 1;
+  }
+  return parts;
 }
 
 bool Answers(const KernelKey& row, const KernelKey& asked) {
@@ -158,34 +190,68 @@ const char* Name(Numerics numerics) {
 
 absl::StatusOr<KernelTable> KernelTable::Create(const CpuFeatures& features,
                                                 const std::string& forced_backend,
-                                                Numerics numerics) {
+                                                Numerics numerics,
+                                                const std::string& forced_rows) {
   KernelTable table;
   table.features_ = features;
   table.numerics_ = numerics;
-  if (forced_backend.empty()) {
+  table.is_forced_ = !forced_backend.empty();
+  if (table.is_forced_) {
+    BITDIAL_ASSIGN_OR_RETURN(table.backend_, ForcedBackend(forced_backend, features));
+  } else {
     for (Backend backend : kBackends) {
       if (MissingFor(backend, features).empty()) table.backend_ = backend;
     }
-    return table;
   }
-  table.is_forced_ = true;
-  for (Backend backend : kBackends) {
-    if (forced_backend != Name(backend)) continue;
-    if (const std::string missing = MissingFor(backend, features); !missing.empty()) {
-      return FailedPrecondition(
-          "forced backend {}: {}; unset BITDIAL_FORCE_BACKEND or choose another", forced_backend,
-          missing);
-    }
-    table.backend_ = backend;
-    return table;
-  }
-  return InvalidArgument("forced backend \"{}\" is unknown; known are {}", forced_backend,
-                         KnownBackends());
+  BITDIAL_RETURN_IF_ERROR(table.ForceRows(forced_rows));
+  return table;
 }
 
-absl::StatusOr<KernelTable> KernelTable::CreateFromEnvironment(Numerics numerics) {
-  const char* forced = std::getenv("BITDIAL_FORCE_BACKEND");
-  return Create(DetectCpuFeatures(), forced == nullptr ? "" : forced, numerics);
+absl::StatusOr<KernelTable> KernelTable::CreateFromEnvironment(Numerics numerics,
+                                                               const std::string& forced_rows) {
+  const char* backend = std::getenv("BITDIAL_FORCE_BACKEND");
+  const char* rows = std::getenv("BITDIAL_FORCE_KERNEL");
+  return Create(DetectCpuFeatures(), backend == nullptr ? "" : backend, numerics,
+                forced_rows.empty() && rows != nullptr ? rows : forced_rows);
+}
+
+absl::Status KernelTable::ForceRows(const std::string& names) {
+  for (const std::string& name : SplitAtCommas(names)) {
+    const auto row = std::find_if(rows().begin(), rows().end(),
+                                  [&](const KernelRow& known) { return name == known.name; });
+    if (row == rows().end()) {
+      std::vector<std::string> known;
+      for (const KernelRow& other : rows()) known.push_back(other.name);
+      return InvalidArgument(
+          "forced kernel \"{}\" is unknown (`bitdial doctor --kernels` lists all){}", name,
+          DidYouMean(name, known));
+    }
+    if (const std::string missing = Missing(*row); !missing.empty()) {
+      return FailedPrecondition("forced kernel {}: {}; force none or another", name, missing);
+    }
+    if (row->numerics > numerics_) {
+      return FailedPrecondition(
+          "forced kernel {} is of class {}, which rounds as numerics {} does, and they are {}; "
+          "choose numerics {}, or a kernel of the class that runs",
+          name, row->numeric_class, Name(row->numerics), Name(numerics_), Name(row->numerics));
+    }
+    forced_rows_.push_back(&*row);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status KernelTable::CheckForcedRowsUsed(const std::set<std::string>& used) const {
+  for (const KernelRow* row : forced_rows_) {
+    if (used.count(row->name) > 0) continue;
+    return InvalidArgument(
+        "forced kernel {} runs nothing: no weight or operation here asks for its class, {} ({}, "
+        "weights {}, kv {}, role {}, numerics {}), where the numerics are {}; force none, or one "
+        "of: {}",
+        row->name, row->numeric_class, Name(row->key.op), Name(row->key.weight_format),
+        Name(row->key.kv_format), Name(row->key.role), Name(row->numerics), Name(numerics_),
+        fmt::join(used, ", "));
+  }
+  return absl::OkStatus();
 }
 
 std::string KernelTable::SlowReason() const {
@@ -194,14 +260,20 @@ std::string KernelTable::SlowReason() const {
          ": the reference kernels run, many times slower than those for AVX2";
 }
 
-bool KernelTable::IsRunnable(const KernelRow& row) const {
-  if (is_forced_ && row.backend != backend_ && row.backend != Backend::kCpuRef) return false;
-  return MissingFor(row.backend, features_).empty() && HasExtension(row.extension, features_);
+// "" when the row can run here, else what is missing.
+std::string KernelTable::Missing(const KernelRow& row) const {
+  if (is_forced_ && row.backend != backend_ && row.backend != Backend::kCpuRef)
+    return fmt::format("BITDIAL_FORCE_BACKEND is {}", Name(backend_));
+  const std::string missing = MissingFor(row.backend, features_);
+  return missing.empty() ? MissingFor(row.extension, features_) : missing;
 }
+
+bool KernelTable::IsRunnable(const KernelRow& row) const { return Missing(row).empty(); }
 
 std::span<const KernelRow> KernelTable::rows() const { return AllRows(); }
 
-absl::StatusOr<const KernelRow*> KernelTable::Find(const KernelKey& key,
+// The row that decides the numeric class: key, shape, numerics and machine are all it looks at.
+absl::StatusOr<const KernelRow*> KernelTable::Best(const KernelKey& key,
                                                    const KernelShape& shape) const {
   const KernelRow* best = nullptr;
   std::string reasons;
@@ -219,6 +291,34 @@ absl::StatusOr<const KernelRow*> KernelTable::Find(const KernelKey& key,
   return Unimplemented(
       "no kernel for {}{}", Describe(key, shape),
       reasons.empty() ? ": this build has no row for the key" : "; candidates:" + reasons);
+}
+
+absl::StatusOr<std::vector<const KernelRow*>> KernelTable::Candidates(
+    const KernelKey& key, const KernelShape& shape) const {
+  BITDIAL_ASSIGN_OR_RETURN(const KernelRow* best, Best(key, shape));
+  const auto may_run = [&](const KernelRow& row) {
+    return std::string_view(row.numeric_class) == best->numeric_class && Answers(row.key, key) &&
+           IsRunnable(row) && row.supports(shape).empty();
+  };
+  for (const KernelRow* forced : forced_rows_) {
+    if (may_run(*forced)) return std::vector{forced};
+  }
+  std::vector<const KernelRow*> candidates;
+  for (const KernelRow& row : AllRows()) {
+    const bool is_last_resort =
+        row.backend == Backend::kCpuRef && best->backend != Backend::kCpuRef;
+    if (!is_last_resort && may_run(row)) candidates.push_back(&row);
+  }
+  std::stable_sort(candidates.begin(), candidates.end(), [](const auto* a, const auto* b) {
+    return a->backend > b->backend;
+  });
+  return candidates;
+}
+
+absl::StatusOr<const KernelRow*> KernelTable::Find(const KernelKey& key,
+                                                   const KernelShape& shape) const {
+  BITDIAL_ASSIGN_OR_RETURN(const auto candidates, Candidates(key, shape));
+  return candidates.front();
 }
 
 }  // namespace bitdial::kernels

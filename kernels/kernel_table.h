@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <variant>
@@ -103,6 +104,8 @@ struct KernelRow {
   KernelFn fn;
   Numerics numerics = Numerics::kExact;
   Extension extension = Extension::kNone;
+  // Linears: the fewest rows of x it is meant for. Only a hint, for where nothing was measured.
+  int64_t min_rows = 1;
 };
 
 // Thread     const after Create: any.
@@ -114,13 +117,25 @@ class KernelTable {
   //         FAILED_PRECONDITION  known, but this processor or build lacks it (says what is missing)
   // numerics: prefers the rows that round most of those that round no more than this, of whatever
   // backend.
+  // forced_rows: names of rows, comma-separated, usually BITDIAL_FORCE_KERNEL. Where one of them is in the class that
+  // key, shape and numerics ask for, it runs alone; it never makes another class run.
+  // Errors  as for a backend: INVALID_ARGUMENT unknown (names the nearest); FAILED_PRECONDITION not runnable here, or
+  //         it rounds more than `numerics` allows.
   static absl::StatusOr<KernelTable> Create(const CpuFeatures& features, const std::string& forced_backend,
-                                            Numerics numerics = Numerics::kExact);
-  // Reads BITDIAL_FORCE_BACKEND and this machine's features.
-  static absl::StatusOr<KernelTable> CreateFromEnvironment(Numerics numerics = Numerics::kExact);
+                                            Numerics numerics = Numerics::kExact,
+                                            const std::string& forced_rows = "");
+  // Reads BITDIAL_FORCE_BACKEND and this machine's features, and BITDIAL_FORCE_KERNEL where forced_rows is empty.
+  static absl::StatusOr<KernelTable> CreateFromEnvironment(Numerics numerics = Numerics::kExact,
+                                                           const std::string& forced_rows = "");
 
-  // The best row for the key whose supports() takes the shape.
-  // Errors  UNIMPLEMENTED naming key, shape and each candidate's reason.
+  // The rows that may run the key and the shape: all of one numeric class, which key, shape and numerics choose. Any of
+  // them gives the same result, bit for bit, so row counts and timings may choose among them. Best backend first, then
+  // in the order of registration. A forced row stands alone; the reference only where there is nothing else, for it is
+  // orders of magnitude slower. Never empty.
+  // Errors  UNIMPLEMENTED naming key, shape and each row's reason.
+  absl::StatusOr<std::vector<const KernelRow*>> Candidates(const KernelKey& key, const KernelShape& shape) const;
+
+  // The first of Candidates.
   absl::StatusOr<const KernelRow*> Find(const KernelKey& key, const KernelShape& shape) const;
 
   // Find, with the function in its own type: table.FindFn<LinearFn>(key, shape).
@@ -138,11 +153,20 @@ class KernelTable {
   std::span<const KernelRow> rows() const;      // every row of this build, runnable here or not
   bool IsRunnable(const KernelRow& row) const;
 
+  // used: names of the rows that a model took. INVALID_ARGUMENT when a forced row is not among them: it would have had
+  // no effect (says its class and when it runs).
+  absl::Status CheckForcedRowsUsed(const std::set<std::string>& used) const;
+
  private:
+  absl::StatusOr<const KernelRow*> Best(const KernelKey& key, const KernelShape& shape) const;
+  absl::Status ForceRows(const std::string& names);
+  std::string Missing(const KernelRow& row) const;
+
   CpuFeatures features_;
   Backend backend_ = Backend::kCpuRef;
   bool is_forced_ = false;
   Numerics numerics_ = Numerics::kExact;
+  std::vector<const KernelRow*> forced_rows_;  // in the order named
 };
 
 }  // namespace bitdial::kernels

@@ -28,7 +28,7 @@ void RunTimed(const Args& args, Stream& stream) noexcept {
   const auto start = std::chrono::steady_clock::now();
   std::get<void (*)(const Args&, Stream&) noexcept>(row.fn)(args, stream);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-  stream.call_times()->Add(What(row, args), took.count());
+  stream.call_times()->Add(What(row, args), row.name, took.count());
 }
 
 template <size_t kRow>

@@ -25,12 +25,17 @@ std::vector<std::string> BackendsBuilt() {
   return names;
 }
 
+// With the numerics that allow most: the backend is the same, and a forced row of any class is known.
+absl::StatusOr<kernels::KernelTable> Table() {
+  return kernels::KernelTable::CreateFromEnvironment(kernels::Numerics::kInt8);
+}
+
 }  // namespace
 
 const char* Version() { return BITDIAL_VERSION; }
 
 std::string VersionText() {
-  const auto table = kernels::KernelTable::CreateFromEnvironment();
+  const auto table = Table();
   return fmt::format(
       "bitdial {}\n"
       "commit     {}\n"
@@ -43,7 +48,7 @@ std::string VersionText() {
 }
 
 std::string VersionJson() {
-  const auto table = kernels::KernelTable::CreateFromEnvironment();
+  const auto table = Table();
   nlohmann::ordered_json json = {{"version", Version()},         {"commit", Commit()},
                                  {"compiler", BITDIAL_COMPILER}, {"build_type", BITDIAL_BUILD_TYPE},
                                  {"backends", BackendsBuilt()},  {"backend", nullptr}};

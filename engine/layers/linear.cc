@@ -11,24 +11,27 @@ using kernels::WeightFormat;
 
 absl::StatusOr<Linear> Linear::Load(WeightLoader& loader, const std::string& prefix,
                                     int64_t out_features, int64_t in_features, bool has_bias) {
-  BITDIAL_ASSIGN_OR_RETURN(auto weight, loader.ReadWeight(prefix, out_features, in_features, WeightUse::kProducts));
-  BITDIAL_ASSIGN_OR_RETURN(Linear linear, Over(loader, std::move(weight)));
+  BITDIAL_ASSIGN_OR_RETURN(Linear linear,
+                           Read(loader, prefix, out_features, in_features, has_bias));
+  BITDIAL_RETURN_IF_ERROR(linear.FindKernels(loader));
+  return linear;
+}
+
+absl::StatusOr<Linear> Linear::Read(WeightLoader& loader, const std::string& prefix,
+                                    int64_t out_features, int64_t in_features, bool has_bias) {
+  Linear linear;
+  BITDIAL_ASSIGN_OR_RETURN(linear.weight_, loader.ReadWeight(prefix, out_features, in_features,
+                                                             WeightUse::kProducts));
   if (has_bias) {
     BITDIAL_ASSIGN_OR_RETURN(linear.bias_, loader.ReadVector(prefix + ".bias", out_features));
   }
   return linear;
 }
 
-absl::StatusOr<Linear> Linear::Over(WeightLoader& loader, std::shared_ptr<const Weight> weight) {
-  Linear linear;
-  KernelKey key{.op = Op::kLinear, .weight_format = weight->format, .role = Role::kPrompt};
-  BITDIAL_ASSIGN_OR_RETURN(
-      linear.prompt_, loader.FindKernel<kernels::LinearFn>(key, weight->shape(), weight->name));
-  key.role = Role::kDecode;
-  BITDIAL_ASSIGN_OR_RETURN(
-      linear.decode_, loader.FindKernel<kernels::LinearFn>(key, weight->shape(), weight->name));
-  linear.weight_ = std::move(weight);
-  return linear;
+absl::Status Linear::FindKernels(WeightLoader& loader) {
+  BITDIAL_ASSIGN_OR_RETURN(prompt_, loader.FindLinear(Role::kPrompt, *weight_));
+  BITDIAL_ASSIGN_OR_RETURN(decode_, loader.FindLinear(Role::kDecode, *weight_));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Linear> Linear::LoadHead(WeightLoader& loader,
@@ -39,12 +42,13 @@ absl::StatusOr<Linear> Linear::LoadHead(WeightLoader& loader,
     BITDIAL_ASSIGN_OR_RETURN(weight, loader.ReadWeight("lm_head", out_features, in_features,
                                                        WeightUse::kProducts));
   }
-  BITDIAL_ASSIGN_OR_RETURN(weight, loader.ForHead(std::move(weight)));
-  return Over(loader, std::move(weight));
+  Linear linear;
+  BITDIAL_ASSIGN_OR_RETURN(linear.weight_, loader.ForHead(std::move(weight)));
+  BITDIAL_RETURN_IF_ERROR(linear.FindKernels(loader));
+  return linear;
 }
 
-absl::StatusOr<std::optional<Linear>> Linear::Fuse(WeightLoader& loader,
-                                                   std::span<const Linear> linears) {
+absl::StatusOr<std::optional<Linear>> Linear::Fuse(std::span<const Linear> linears) {
   std::vector<const kernels::BcqWeight*> parts;
   auto whole = std::make_shared<Weight>();
   std::vector<float> bias;
@@ -60,27 +64,45 @@ absl::StatusOr<std::optional<Linear>> Linear::Fuse(WeightLoader& loader,
   whole->format = WeightFormat::kBcq;
   whole->in_features = linears[0].weight().in_features;
   BITDIAL_ASSIGN_OR_RETURN(whole->bcq, kernels::Concatenate(parts));
-  BITDIAL_ASSIGN_OR_RETURN(Linear linear, Over(loader, std::move(whole)));
+  Linear linear;
+  linear.weight_ = std::move(whole);
   linear.bias_ = std::move(bias);
   return linear;
 }
 
 void Linear::Forward(Matrix<const float> x, Matrix<float> y, const RowGroup& rows,
                      StepContext& step) const {
-  const auto run = [&](kernels::LinearFn kernel, int64_t begin, int64_t count) {
-    if (count == 0) return;
-    kernel({.dense = weight_->format == WeightFormat::kDense ? &weight_->dense : nullptr,
-            .bcq = weight_->format == WeightFormat::kBcq ? &weight_->bcq : nullptr,
-            .int8 = weight_->format == WeightFormat::kInt8 ? &weight_->int8 : nullptr,
-            .x = x.Rows(begin, count),
-            .y = y.Rows(begin, count),
-            .bits = rows.bits + begin,
-            .bias = bias_.empty() ? nullptr : bias_.data(),
-            .traffic = step.traffic},
-           step.stream);
+  const int64_t num_prompt = rows.num_prompt_rows, num_decode = rows.num_decode_rows();
+  // Where both roles are of one class a call for all reads the weights once; kernels want bits to descend.
+  const bool is_one_call = num_prompt > 0 && num_decode > 0 && prompt_ == decode_ &&
+                           rows.bits[num_prompt - 1] >= rows.bits[num_prompt];
+  if (is_one_call) return Run(prompt_, x, y, rows.bits, step);
+  Run(prompt_, x.Rows(0, num_prompt), y.Rows(0, num_prompt), rows.bits, step);
+  Run(decode_, x.Rows(num_prompt, num_decode), y.Rows(num_prompt, num_decode),
+      rows.bits + num_prompt, step);
+}
+
+void Linear::Run(const LinearKernels& kernels, Matrix<const float> x, Matrix<float> y,
+                 const uint8_t* bits, StepContext& step) const {
+  if (x.rows == 0) return;
+  const auto call = [&](size_t size, int64_t num_rows) {
+    kernels[size]({.dense = weight_->AsDense(),
+                   .bcq = weight_->AsBcq(),
+                   .int8 = weight_->AsInt8(),
+                   .x = x.Rows(0, num_rows),
+                   .y = y.Rows(0, num_rows),
+                   .bits = bits,
+                   .bias = bias_.empty() ? nullptr : bias_.data(),
+                   .traffic = step.traffic},
+                  step.stream);
   };
-  run(prompt_, 0, rows.num_prompt_rows);
-  run(decode_, rows.num_prompt_rows, rows.num_decode_rows());
+  const size_t size = kernels::CallSizeOf(x.rows);
+  // What runs smaller calls may need more scratch memory than what runs this one: their largest.
+  for (size_t smaller = 0; step.is_warm_up && smaller < size; ++smaller) {
+    if (kernels[smaller] != kernels[smaller + 1])
+      call(smaller, kernels::kCallSizes[smaller + 1].from - 1);
+  }
+  call(size, x.rows);
 }
 
 absl::StatusOr<FusedLinear> FusedLinear::Load(WeightLoader& loader, const std::string& prefix,
@@ -88,15 +110,16 @@ absl::StatusOr<FusedLinear> FusedLinear::Load(WeightLoader& loader, const std::s
                                               bool has_bias) {
   FusedLinear fused;
   for (const Part& part : parts) {
-    BITDIAL_ASSIGN_OR_RETURN(Linear linear, Linear::Load(loader, prefix + part.name,
+    BITDIAL_ASSIGN_OR_RETURN(Linear linear, Linear::Read(loader, prefix + part.name,
                                                          part.out_features, in_features, has_bias));
     fused.linears_.push_back(std::move(linear));
   }
-  BITDIAL_ASSIGN_OR_RETURN(std::optional<Linear> whole, Linear::Fuse(loader, fused.linears_));
+  BITDIAL_ASSIGN_OR_RETURN(std::optional<Linear> whole, Linear::Fuse(fused.linears_));
   if (whole.has_value()) {
     fused.linears_.clear();
     fused.linears_.push_back(*std::move(whole));
   }
+  for (Linear& linear : fused.linears_) BITDIAL_RETURN_IF_ERROR(linear.FindKernels(loader));
   return fused;
 }
 
@@ -130,8 +153,8 @@ absl::StatusOr<Embedding> Embedding::Load(WeightLoader& loader, const std::strin
 }
 
 void Embedding::Forward(const Batch& batch, Matrix<float> out, StepContext& step) const {
-  lookup_({.dense = weight_->format == WeightFormat::kDense ? &weight_->dense : nullptr,
-           .bcq = weight_->format == WeightFormat::kBcq ? &weight_->bcq : nullptr,
+  lookup_({.dense = weight_->AsDense(),
+           .bcq = weight_->AsBcq(),
            .token_ids = batch.token_ids(),
            .bits = batch.bits(),
            .out = out},

@@ -14,25 +14,17 @@
 
 namespace bitdial::engine {
 
-// y = x W^T (+ bias). Prompt rows and decode rows may use different kernels; the role decides,
-// never the row count.
+// y = x W^T (+ bias). Prompt rows and decode rows may use different numeric classes; the role
+// decides, never the row count. That chooses among kernels of one class, which all compute the same.
 class Linear {
  public:
   // Reads `prefix` [out_features, in_features], and "<prefix>.bias" when has_bias.
   static absl::StatusOr<Linear> Load(WeightLoader& loader, const std::string& prefix,
                                      int64_t out_features, int64_t in_features, bool has_bias);
-  // A linear over a weight that is already there.
-  static absl::StatusOr<Linear> Over(WeightLoader& loader, std::shared_ptr<const Weight> weight);
-
   // The head, from hidden states to the vocabulary: `embedding`'s weight where that is tied, else
   // "lm_head" [out_features, in_features].
   static absl::StatusOr<Linear> LoadHead(WeightLoader& loader, std::shared_ptr<const Weight> embedding,
                                          bool is_tied, int64_t out_features, int64_t in_features);
-
-  // The linears one after the other as one; nullopt where their weights do not allow it.
-  // Errors  those of Over.
-  static absl::StatusOr<std::optional<Linear>> Fuse(WeightLoader& loader,
-                                                    std::span<const Linear> linears);
 
   // Shapes  x [rows.num_rows, in_features], y [rows.num_rows, out_features]
   void Forward(Matrix<const float> x, Matrix<float> y, const RowGroup& rows,
@@ -41,10 +33,22 @@ class Linear {
   const Weight& weight() const { return *weight_; }
 
  private:
+  friend class FusedLinear;
+
+  // Load without the kernels: a part that is going to be fused runs none.
+  static absl::StatusOr<Linear> Read(WeightLoader& loader, const std::string& prefix,
+                                     int64_t out_features, int64_t in_features, bool has_bias);
+  // The linears one after the other as one, without kernels; nullopt where their weights do not
+  // allow it.
+  static absl::StatusOr<std::optional<Linear>> Fuse(std::span<const Linear> linears);
+  absl::Status FindKernels(WeightLoader& loader);
+  void Run(const LinearKernels& kernels, Matrix<const float> x, Matrix<float> y,
+           const uint8_t* bits, StepContext& step) const;
+
   std::shared_ptr<const Weight> weight_;
   std::vector<float> bias_;  // [out_features] or empty
-  kernels::LinearFn prompt_ = nullptr;
-  kernels::LinearFn decode_ = nullptr;
+  LinearKernels prompt_{};
+  LinearKernels decode_{};
 };
 
 // Linears of the same input whose outputs lie side by side: q|k|v, gate|up. One kernel call where

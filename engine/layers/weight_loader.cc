@@ -4,6 +4,7 @@
 #include <atomic>
 #include <limits>
 
+#include "engine/layers/linear_timer.h"
 #include "kernels/formats/bcq/i8.h"
 #include "kernels/formats/bcq/i8_scales.h"
 #include "kernels/formats/int8/from_bcq.h"
@@ -247,6 +248,31 @@ absl::StatusOr<const kernels::KernelRow*> WeightLoader::FindRow(const kernels::K
   if (!row.ok()) return Annotate(row.status(), checkpoint_.path() + ": " + what);
   totals_.kernel_names.insert((*row)->name);
   return row;
+}
+
+absl::StatusOr<LinearKernels> WeightLoader::FindLinear(kernels::Role role, const Weight& weight) {
+  if (only_checks()) return LinearKernels{};
+  const kernels::KernelKey key{
+      .op = kernels::Op::kLinear, .weight_format = weight.format, .role = role};
+  const auto candidates = table_->Candidates(key, weight.shape());
+  if (!candidates.ok())
+    return Annotate(candidates.status(), checkpoint_.path() + ": " + weight.name);
+  LinearTimer timer(weight, *pool_);
+  const kernels::ChosenRows chosen =
+      choices_ == nullptr
+          ? kernels::StaticChoice(*candidates)
+          : choices_->Choose(*candidates, weight.shape(), pool_->num_threads(),
+                             [&timer](const kernels::KernelRow& row, int64_t num_rows) {
+                               return timer.Time(row, num_rows);
+                             });
+  LinearKernels linear{};
+  for (size_t size = 0; size < linear.size(); ++size) {
+    const kernels::KernelRow& row = *chosen[size];
+    totals_.kernel_names.insert(row.name);
+    linear[size] =
+        std::get<kernels::LinearFn>(times_kernels_ ? kernels::TimedForm(row) : row.fn);
+  }
+  return linear;
 }
 
 }  // namespace bitdial::engine

@@ -2,12 +2,15 @@
 // them.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "engine/layers/kernel_choices.h"
 #include "kernels/core/thread_pool.h"
+#include "kernels/kernel_choice.h"
 #include "kernels/kernel_table.h"
 #include "kernels/timed_kernel.h"
 #include "quant/container/checkpoint.h"
@@ -27,12 +30,24 @@ struct Weight {
 
   int64_t NumBytes() const;
   kernels::KernelShape shape() const;
+  // What kernels take: the one of the format, the others null.
+  const kernels::DenseWeight* AsDense() const {
+    return format == kernels::WeightFormat::kDense ? &dense : nullptr;
+  }
+  const kernels::BcqWeight* AsBcq() const {
+    return format == kernels::WeightFormat::kBcq ? &bcq : nullptr;
+  }
+  const kernels::Int8Weight* AsInt8() const {
+    return format == kernels::WeightFormat::kInt8 ? &int8 : nullptr;
+  }
 };
 
 enum class WeightUse : uint8_t {
   kProducts,  // a linear's
   kLookups,   // an embedding's: rows are looked up, and a tied head multiplies
 };
+// What runs a linear, for each of kernels::kCallSizes.
+using LinearKernels = std::array<kernels::LinearFn, kernels::kCallSizes.size()>;
 
 // What loading adds up for ModelInfo.
 struct LoadTotals {
@@ -49,10 +64,15 @@ struct LoadTotals {
 // Errors  of all: NOT_FOUND or DATA_LOSS naming the tensor; UNIMPLEMENTED no kernel row for it.
 class WeightLoader {
  public:
+  // choices: chooses among the rows of a class; null: nothing is measured, their order decides.
   // times_kernels: they are found in their timed form.
   WeightLoader(const quant::Checkpoint& checkpoint, const kernels::KernelTable& table,
-               ThreadPool& pool, bool times_kernels = false)
-      : checkpoint_(checkpoint), table_(&table), pool_(&pool), times_kernels_(times_kernels) {}
+               ThreadPool& pool, KernelChoices* choices = nullptr, bool times_kernels = false)
+      : checkpoint_(checkpoint),
+        table_(&table),
+        pool_(&pool),
+        choices_(choices),
+        times_kernels_(times_kernels) {}
 
   // Only checks that every tensor is there with its shape and a type to read: no weight but norms'
   // is touched, what is returned has no values, and no kernel is looked for. Planes pass unseen.
@@ -85,6 +105,11 @@ class WeightLoader {
     return std::get<Fn>(times_kernels_ ? kernels::TimedForm(*row) : row->fn);
   }
 
+  // The rows that run a linear over the weight. The numeric class follows from the role, the weight
+  // and the table alone; inside it, how many rows of x a call has and what was measured decide. The
+  // names of all that may run go into the totals.
+  absl::StatusOr<LinearKernels> FindLinear(kernels::Role role, const Weight& weight);
+
   const quant::Checkpoint& checkpoint() const { return checkpoint_; }
   const kernels::KernelTable& table() const { return *table_; }  // not of one that only checks
   const LoadTotals& totals() const { return totals_; }
@@ -100,6 +125,7 @@ class WeightLoader {
   const quant::Checkpoint& checkpoint_;
   const kernels::KernelTable* const table_ = nullptr;
   ThreadPool* const pool_ = nullptr;
+  KernelChoices* const choices_ = nullptr;
   const bool times_kernels_ = false;
   LoadTotals totals_;
 };

@@ -11,10 +11,10 @@
 #include <system_error>
 
 #include "kernels/core/check.h"
+#include "kernels/core/nearest.h"
 #include "quant/container/file_errors.h"
 #include "quant/container/gguf_checkpoint.h"
 #include "quant/container/hf_checkpoint.h"
-#include "quant/container/nearest.h"
 #include "quant/container/path_exists.h"
 
 namespace bitdial::quant {

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <utility>
 
+#include "kernels/core/nearest.h"
 #include "quant/container/mapped_file.h"
-#include "quant/container/nearest.h"
 
 namespace bitdial {
 namespace {

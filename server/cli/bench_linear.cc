@@ -10,11 +10,13 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <set>
 
 #include "kernels/backends/cpu/read_pass.h"
 #include "kernels/formats/bcq/i8.h"
 #include "kernels/formats/bcq/i8_scales.h"
 #include "kernels/formats/bcq/prepare.h"
+#include "kernels/kernel_choice.h"
 #include "kernels/kernel_table.h"
 #include "server/cli/bench_command.h"
 #include "server/cli/command.h"
@@ -36,6 +38,7 @@ struct LinearOptions {
   int num_samples = 20;
   std::string role = "decode";
   std::string numerics = "int8";
+  std::string kernel;  // empty: the one that runs where nothing is measured
   bool is_mixed = false;
   bool is_json = false;
 };
@@ -126,12 +129,9 @@ int64_t BytesRead(int64_t out, int64_t in, const std::vector<int>& sets, int64_t
   return in * out * sets.back() / 8 + in / group_size * out * scale_bytes;
 }
 
-absl::StatusOr<LinearResult> MeasureOne(const LinearOptions& options, int64_t out, int64_t in,
-                                        const RowBits& row_bits, const kernels::KernelTable& table,
-                                        Stream& stream) {
-  ThreadPool& pool = stream.pool();
-  const auto rows = static_cast<int64_t>(row_bits.size());
-  const std::vector<int> sets = SetsOf(row_bits);
+absl::StatusOr<const kernels::KernelRow*> FindRow(const LinearOptions& options, int64_t out,
+                                                  int64_t in, const RowBits& row_bits,
+                                                  const kernels::KernelTable& table) {
   const kernels::KernelKey key = {
       .op = kernels::Op::kLinear,
       .weight_format = kernels::WeightFormat::kBcq,
@@ -140,8 +140,17 @@ absl::StatusOr<LinearResult> MeasureOne(const LinearOptions& options, int64_t ou
       .in_features = in,
       .out_features = out,
       .group_size = options.group_size,
-      .max_bits = sets.back()};
-  BITDIAL_ASSIGN_OR_RETURN(const kernels::KernelRow* row, table.Find(key, shape));
+      .max_bits = row_bits.front()};
+  BITDIAL_ASSIGN_OR_RETURN(const auto candidates, table.Candidates(key, shape));
+  return kernels::StaticChoice(candidates)[kernels::CallSizeOf(std::ssize(row_bits))];
+}
+
+absl::StatusOr<LinearResult> MeasureOne(const LinearOptions& options, int64_t out, int64_t in,
+                                        const RowBits& row_bits, const kernels::KernelRow* row,
+                                        Stream& stream) {
+  ThreadPool& pool = stream.pool();
+  const auto rows = static_cast<int64_t>(row_bits.size());
+  const std::vector<int> sets = SetsOf(row_bits);
   const auto linear = std::get<kernels::LinearFn>(row->fn);
   constexpr double kMaxSampleSeconds = 1;
 
@@ -225,14 +234,22 @@ absl::Status BenchLinear(const LinearOptions& options) {
   }
   BITDIAL_ASSIGN_OR_RETURN(
       const kernels::KernelTable table,
-      kernels::KernelTable::CreateFromEnvironment(NumericsOf(options.numerics)));
+      kernels::KernelTable::CreateFromEnvironment(NumericsOf(options.numerics), options.kernel));
+  const std::vector<RowBits> calls = Calls(options);
+  std::vector<const kernels::KernelRow*> rows;
+  std::set<std::string> names;
+  for (const RowBits& row_bits : calls) {
+    BITDIAL_ASSIGN_OR_RETURN(rows.emplace_back(), FindRow(options, out, in, row_bits, table));
+    names.insert(rows.back()->name);
+  }
+  BITDIAL_RETURN_IF_ERROR(table.CheckForcedRowsUsed(names));
   BITDIAL_ASSIGN_OR_RETURN(const auto pool, ThreadPool::Create(options.num_threads));
   Stream stream(*pool);
   TextTable text({"kernel", "bits", "rows", "us", "(min..max)", "GB/s", "read GB/s", "of read"});
   nlohmann::ordered_json json = {{"shape", options.shape}, {"threads", pool->num_threads()}};
-  for (const RowBits& row_bits : Calls(options)) {
+  for (size_t i = 0; i < calls.size(); ++i) {
     BITDIAL_ASSIGN_OR_RETURN(const LinearResult r,
-                             MeasureOne(options, out, in, row_bits, table, stream));
+                             MeasureOne(options, out, in, calls[i], rows[i], stream));
     text.AddRow(
         {r.kernel, fmt::format("{}", fmt::join(r.bits, "+")), std::to_string(r.rows),
          fmt::format("{:.1f}", r.us.median),
@@ -286,6 +303,9 @@ void AddBenchLinearCommand(CLI::App& bench, int& exit_code) {
   command->add_option("--numerics", options->numerics, "exact, int16 or int8, as for generate")
       ->check(CLI::IsMember({"exact", "int16", "int8"}))
       ->capture_default_str();
+  command->add_option("--kernel", options->kernel,
+                      "A kernel row of the class that role and numerics choose, as "
+                      "BITDIAL_FORCE_KERNEL; `doctor --kernels` lists all");
   command->add_option("--threads", options->num_threads, "0: every available core")
       ->check(CLI::Range(0, 1024));
   command->add_option("--samples", options->num_samples, "Measurements of each row")

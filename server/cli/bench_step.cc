@@ -3,6 +3,7 @@
 // Two rounds that differ by a number of decode steps run with every kernel timed; their difference
 // is what those steps took. What no kernel accounts for is sampling, scheduling and waiting.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -73,6 +74,7 @@ struct Line {
   std::string what;
   double calls = 0;  // a step
   double us = 0;     // a step
+  std::vector<std::string> kernels = {};  // the rows that ran
 };
 
 std::vector<Line> Difference(const Round& longer, const Round& shorter, double steps) {
@@ -81,7 +83,11 @@ std::vector<Line> Difference(const Round& longer, const Round& shorter, double s
     CallTimes::Entry before;
     if (const auto it = shorter.entries.find(what); it != shorter.entries.end()) before = it->second;
     const double calls = static_cast<double>(entry.num_calls - before.num_calls) / steps;
-    if (calls > 0) lines.push_back({what, calls, 1e6 * (entry.seconds - before.seconds) / steps});
+    if (calls <= 0) continue;
+    lines.push_back({what, calls, 1e6 * (entry.seconds - before.seconds) / steps});
+    for (const auto& [kernel, num_calls] : entry.calls_by_kernel) {
+      if (num_calls > before.calls_by_kernel[kernel]) lines.back().kernels.push_back(kernel);
+    }
   }
   std::sort(lines.begin(), lines.end(), [](const Line& a, const Line& b) { return a.us > b.us; });
   return lines;
@@ -113,15 +119,19 @@ absl::Status BenchStep(StepOptions& options) {
   for (const Line& line : lines) kernels_us += line.us;
   lines.push_back({"between kernels", 0, step_us - kernels_us});
 
-  TextTable text({"what", "calls", "us a step", "share"});
+  TextTable text({"what", "calls", "us a step", "share", "kernel rows"});
   nlohmann::ordered_json json = {{"model", model.name}, {"backend", info.backend},
                                  {"numerics", info.numerics}, {"bits", bits},
                                  {"rows", options.rows}, {"step_us", step_us}};
   for (const Line& line : lines) {
     text.AddRow({line.what, line.calls > 0 ? fmt::format("{:.0f}", line.calls) : "",
-                 fmt::format("{:.1f}", line.us), fmt::format("{:.1f}%", 100 * line.us / step_us)});
-    json["kernels"].push_back(
-        {{"what", line.what}, {"calls", line.calls}, {"us", line.us}, {"share", line.us / step_us}});
+                 fmt::format("{:.1f}", line.us), fmt::format("{:.1f}%", 100 * line.us / step_us),
+                 fmt::format("{}", fmt::join(line.kernels, ", "))});
+    json["kernels"].push_back({{"what", line.what},
+                               {"calls", line.calls},
+                               {"us", line.us},
+                               {"share", line.us / step_us},
+                               {"rows", line.kernels}});
   }
   if (options.is_json) {
     std::cout << JsonText(json, 2) << std::endl;

@@ -11,6 +11,7 @@
 #include "server/cli/command.h"
 #include "server/cli/json_text.h"
 #include "server/cli/text_table.h"
+#include "server/model/kernel_cache.h"
 #include "server/version.h"
 
 namespace bitdial::server {
@@ -30,8 +31,11 @@ std::vector<std::pair<const char*, bool>> FeatureList(const CpuFeatures& feature
 }
 
 absl::Status Doctor(const DoctorOptions& options) {
-  BITDIAL_ASSIGN_OR_RETURN(const kernels::KernelTable table,
-                           kernels::KernelTable::CreateFromEnvironment());
+  // The numerics that allow most, so that a forced row of any class is one to show.
+  BITDIAL_ASSIGN_OR_RETURN(
+      const kernels::KernelTable table,
+      kernels::KernelTable::CreateFromEnvironment(kernels::Numerics::kInt8));
+  const KernelCache cache = KernelCacheFromEnvironment();
   const auto features = FeatureList(DetectCpuFeatures());
   const std::vector<std::string> cuda = kernels::cuda::DescribeCudaDevices();
   if (options.is_json) {
@@ -40,7 +44,9 @@ absl::Status Doctor(const DoctorOptions& options) {
                                    {"cores", NumAvailableCores()},
                                    {"memory_bytes", AvailableMemoryBytes()},
                                    {"backend", Name(table.backend())},
-                                   {"cuda", cuda}};
+                                   {"cuda", cuda},
+                                   {"kernel_choices",
+                                    {{"measured", cache.is_on}, {"file", cache.path}}}};
     for (const auto& [name, is_present] : features) json["cpu_features"][name] = is_present;
     if (options.lists_kernels) {
       for (const kernels::KernelRow& row : table.rows()) {
@@ -61,6 +67,7 @@ absl::Status Doctor(const DoctorOptions& options) {
   for (const auto& [name, is_present] : features)
     fmt::print("  {:<20} {}\n", name, is_present ? "yes" : "no");
   for (const std::string& device : cuda) fmt::print("cuda      {}\n", device);
+  fmt::print("kernels   {}\n", Describe(cache));
   if (!options.lists_kernels) return absl::OkStatus();
   TextTable kernels_table({"kernel", "role", "numeric class", "runs here"});
   for (const kernels::KernelRow& row : table.rows()) {

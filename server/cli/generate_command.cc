@@ -114,6 +114,7 @@ absl::Status Generate(const GenerateOptions& options) {
   BITDIAL_ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(options.engine.model, engine_options,
                                                               NumericsOf(options.engine.numerics)));
   if (!model.slow_reason.empty()) fmt::print(stderr, "note: {}\n", model.slow_reason);
+  for (const std::string& note : model.kernel_notes) fmt::print(stderr, "note: {}\n", note);
   const engine::ModelInfo& info = model.engine->model();
   engine::Request request;
   BITDIAL_ASSIGN_OR_RETURN(request.weight_bits, ResolveBits(options.engine.bits, info));

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "quant/container/nearest.h"
+#include "kernels/core/nearest.h"
 #include "server/cli/command.h"
 #include "server/version.h"
 
@@ -50,7 +50,8 @@ int main(int argc, char** argv) {
       "port or "
       "queue, 8 server not\n"
       "reached, 9 wrong config, 10 --timeout passed, 128+n ended by signal n. "
-      "BITDIAL_FORCE_BACKEND=cpu_ref|cpu_avx2|cpu_avx512 picks kernels.");
+      "BITDIAL_FORCE_BACKEND=cpu_ref|cpu_avx2|cpu_avx512 picks kernels, BITDIAL_FORCE_KERNEL=ROW "
+      "one of a class.");
 
   int exit_code = kExitOk;
   AddQuantizeCommand(app, exit_code);

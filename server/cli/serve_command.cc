@@ -116,6 +116,7 @@ absl::Status ServeUntilSignal(const ServeOptions& options, const ServerConfig& c
   model = *std::move(loaded);
   model.name = name;
   if (!model.slow_reason.empty()) spdlog::warn("{}", model.slow_reason);
+  for (const std::string& note : model.kernel_notes) spdlog::warn("{}", note);
   ending.SetReady();
   server->Serve(model);
   fmt::print("{}\n", ReadyLine(model, server->address()));

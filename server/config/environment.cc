@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "quant/container/nearest.h"
+#include "kernels/core/nearest.h"
 #include "server/config/config.h"
 
 namespace bitdial::server {
@@ -45,6 +45,8 @@ Environment ReadEnvironment() {
 const std::vector<OtherVariable>& OtherVariables() {
   static const std::vector<OtherVariable> variables = {
       {"BITDIAL_FORCE_BACKEND", "Which kernels every command runs."},
+      {"BITDIAL_FORCE_KERNEL", "Kernel rows that run wherever their numeric class does."},
+      {"BITDIAL_KERNEL_CACHE", "The file of measured kernel choices, or `off`: nothing is measured."},
       {"BITDIAL_SERVER", "What `bitdial client` and `bitdial admin` take for `--server`."},
       {"BITDIAL_API_KEY", "The key that `bitdial client` and `bitdial admin` show."},
       {"BITDIAL_SHARED_DATA", "Tests: other people's vectors and texts."},

@@ -6,6 +6,9 @@
 #include <fstream>
 #include <system_error>
 
+#include "engine/layers/kernel_choices.h"
+#include "server/model/kernel_cache.h"
+
 namespace bitdial::server {
 
 std::string ServedModel::quantization_method() const {
@@ -26,7 +29,17 @@ absl::StatusOr<ServedModel> LoadServedModel(const std::string& path, engine::Eng
   model.chat_template = ChatTemplate::Recognise(*model.tokenizer);
   options.sampled_vocab_size = model.tokenizer->vocab_size();
   options.extra_eos_ids = model.tokenizer->eos_ids();
+  const KernelCache cache = KernelCacheFromEnvironment();
+  engine::KernelChoices choices = engine::KernelChoices::Open(cache.path, KernelMachine());
+  options.kernel_choices = cache.is_on ? &choices : nullptr;
   BITDIAL_ASSIGN_OR_RETURN(model.engine, engine::Engine::Create(*model.checkpoint, table, options));
+  model.kernel_notes = choices.notes();
+  // In a container the folder by default often cannot be written, and nobody asked for it.
+  if (const absl::Status saved = choices.Save(); !saved.ok() && cache.is_named) {
+    model.kernel_notes.push_back(
+        fmt::format("BITDIAL_KERNEL_CACHE: {}; kernels are measured at every start",
+                    std::string(saved.message())));
+  }
   return model;
 }
 

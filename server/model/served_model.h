@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/engine.h"
 #include "quant/container/checkpoint.h"
@@ -22,14 +23,15 @@ struct ServedModel {
   ChatTemplate chat_template;
   SamplingDefaults sampling_defaults;
   std::string slow_reason;  // KernelTable::SlowReason
+  std::vector<std::string> kernel_notes;  // engine::KernelChoices::notes
   std::unique_ptr<engine::Engine> engine;
 
   std::string quantization_method() const;  // "anybcq", ..., or "dense"
 };
 
 // Opens, loads and warms up. options.sampled_vocab_size and extra_eos_ids are set from the
-// tokenizer; kernels come from BITDIAL_FORCE_BACKEND or the best the machine has for these
-// numerics. Errors  those of Checkpoint::Open, ReadSamplingDefaults, Tokenizer::Load,
+// tokenizer; kernels come from BITDIAL_FORCE_BACKEND and BITDIAL_FORCE_KERNEL or are the best the
+// machine has for these numerics, measured as BITDIAL_KERNEL_CACHE says. Errors  those of Checkpoint::Open, ReadSamplingDefaults, Tokenizer::Load,
 // KernelTable::Create and Engine::Create.
 absl::StatusOr<ServedModel> LoadServedModel(const std::string& path, engine::EngineOptions options,
                                             kernels::Numerics numerics);

@@ -22,6 +22,9 @@ EXIT_USAGE, EXIT_BAD_FILE, EXIT_UNSUPPORTED, EXIT_MACHINE, EXIT_EXISTS, EXIT_RES
 EXIT_BAD_CONFIG = 9
 
 
+os.environ.setdefault("BITDIAL_KERNEL_CACHE", "off")  # as ctest sets it: the user's own file is left alone
+
+
 def run(*arguments, env=None):
     environment = dict(os.environ, **(env or {}))
     return subprocess.run([BITDIAL, *map(str, arguments)], capture_output=True, text=True, timeout=120, env=environment)
@@ -624,6 +627,58 @@ class CliTest(unittest.TestCase):
                       env={"BITDIAL_FORCE_BACKEND": backend})
             self.assertEqual(out.returncode, 0, out.stderr)
         self.expect_failure(run("doctor", env={"BITDIAL_FORCE_BACKEND": "cpu_mmx"}), EXIT_USAGE, "cpu_mmx", "cpu_avx2")
+
+
+    def test_measured_kernels_are_kept_and_change_no_answer(self):
+        expected = self.generate_json(self.quantized)["token_ids"]
+        path = self.folder / "cache" / "choices.json"
+        for numerics in ["exact", "int8"]:
+            for _ in range(2):  # measured, then read
+                result = run("generate", self.quantized, "--prompt", "the thing", "--max-tokens", "12", "--json", "--numerics",
+                             numerics, env={"BITDIAL_KERNEL_CACHE": str(path)})
+                self.assertEqual((result.returncode, result.stderr), (0, ""))
+                here = self.generate_json(self.quantized, "--numerics", numerics)
+                self.assertEqual(json.loads(result.stdout)["token_ids"], here["token_ids"])
+        self.assertEqual(json.loads(run("doctor", "--json", env={"BITDIAL_KERNEL_CACHE": str(path)}).stdout)["kernel_choices"],
+                         {"measured": True, "file": str(path)})
+        self.assertIn("BITDIAL_KERNEL_CACHE is off", run("doctor", env={"BITDIAL_KERNEL_CACHE": "off"}).stdout)
+        if not path.exists():
+            print("SKIPPED: measured kernels: two rows of a class need AVX-512")
+            return
+        path.write_text("{")
+        result = run("generate", self.quantized, "--prompt", "the thing", "--max-tokens", "12", "--json",
+                     env={"BITDIAL_KERNEL_CACHE": str(path)})
+        self.assertEqual(result.returncode, 0)
+        self.assertIn(f"note: {path}", result.stderr)
+        self.assertEqual(json.loads(result.stdout)["token_ids"], expected)
+        self.assertEqual(json.loads(path.read_text())["format"], 1)
+        result = run("generate", self.quantized, "--prompt", "the", "--max-tokens", "1",
+                     env={"BITDIAL_KERNEL_CACHE": "/proc/none/choices.json"})
+        self.assertEqual(result.returncode, 0)
+        self.assertIn("note: BITDIAL_KERNEL_CACHE: /proc/none", result.stderr)
+
+    def test_forced_kernel(self):
+        def generate(rows, numerics="int8"):
+            return run("generate", self.quantized, "--prompt", "the", "--max-tokens", "3", "--json", "--numerics", numerics,
+                       env={"BITDIAL_FORCE_KERNEL": rows})
+        expected = generate("bcq_linear_i8_lut4__ref")  # of a class that every machine runs, but only when it is forced
+        self.assertEqual(expected.returncode, 0, expected.stderr)
+        plain = run("generate", self.quantized, "--prompt", "the", "--max-tokens", "3", "--json", "--numerics", "int8")
+        self.assertEqual(json.loads(plain.stdout)["token_ids"], json.loads(expected.stdout)["token_ids"])
+        step = run("bench", "step", self.quantized, "--steps", "8", "--context", "4", "--json", "--numerics", "int8",
+                   env={"BITDIAL_FORCE_KERNEL": "bcq_linear_i8_lut4__ref"})
+        rows = {tuple(kernel["rows"]) for kernel in json.loads(step.stdout)["kernels"] if kernel["what"] == "linear 64x64"}
+        self.assertEqual(rows, {("bcq_linear_i8_lut4__ref",)}, step.stdout)
+        self.expect_failure(generate("bcq_linear_i8_lut4_ref"), EXIT_USAGE, "is unknown", "bcq_linear_i8_lut4__ref")
+        self.expect_failure(generate("bcq_linear_i8_lut4__ref", "exact"), EXIT_MACHINE, "lut4_i8", "numerics int8")
+        self.expect_failure(generate("bcq_linear_i16_lut4__ref"), EXIT_USAGE, "runs nothing", "lut4_i16")
+        here = run("doctor", "--json", env={"BITDIAL_FORCE_KERNEL": "bcq_linear_i8_lut4__ref"})
+        self.assertEqual(here.returncode, 0, here.stderr)
+        linear = ["bench", "linear", "--shape", "64x64", "--group-size", "32", "--bits", "2", "--rows", "1", "--samples", "1",
+                  "--json"]
+        result = run(*linear, "--kernel", "bcq_linear_i8_lut4__ref")
+        self.assertEqual(json.loads(result.stdout)["results"][0]["kernel"], "bcq_linear_i8_lut4__ref")
+        self.expect_failure(run(*linear, "--kernel", "bcq_linear_i8_dequant__ref"), EXIT_USAGE, "runs nothing")
 
 
 if __name__ == "__main__":

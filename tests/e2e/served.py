@@ -18,9 +18,10 @@ START_TIMEOUT_S = 120
 
 # What a user's shell has set of the server's configuration would change what the tests expect.
 for name in [name for name in os.environ if name.startswith("BITDIAL_")]:
-    if name not in ("BITDIAL_FORCE_BACKEND", "BITDIAL_PYTHON", "BITDIAL_SHARED_DATA", "BITDIAL_SMOLLM2",
+    if name not in ("BITDIAL_FORCE_BACKEND", "BITDIAL_KERNEL_CACHE", "BITDIAL_PYTHON", "BITDIAL_SHARED_DATA", "BITDIAL_SMOLLM2",
                     "BITDIAL_TORCH_PYTHON"):
         del os.environ[name]
+os.environ.setdefault("BITDIAL_KERNEL_CACHE", "off")  # as ctest sets it: the user's own file is left alone
 
 
 def run(*command, timeout=120, **keywords):

@@ -5,8 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "kernels/register_all.h"
 #include "kernels/timed_kernel.h"
@@ -14,6 +16,7 @@
 namespace bitdial::kernels {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr CpuFeatures kNothing = {};
@@ -84,6 +87,13 @@ TEST(KernelRows, FunctionsHaveTheTypeOfTheirOp) {
   }
 }
 
+// So whoever may run one row of a class may run them all, but for the machine.
+TEST(KernelRows, OfAClassRoundTheSame) {
+  std::map<std::string, Numerics> numerics;
+  for (const KernelRow& row : AllRows())
+    EXPECT_EQ(numerics.emplace(row.numeric_class, row.numerics).first->second, row.numerics) << row.name;
+}
+
 TEST(KernelTable, OffersNothingTheProcessorLacks) {
   const KernelTable plain = KernelTable::Create(kNothing, "").value();
   EXPECT_EQ(plain.backend(), Backend::kCpuRef);
@@ -146,6 +156,145 @@ TEST(KernelTable, RowsThatRoundAreTakenWhenAskedFor) {
   EXPECT_STREQ((*table.Find(kDensePrompt, kDenseShape))->name, "dense_linear_f32_chain__avx512");
 }
 
+// Every machine that this build knows, with every backend that may be forced and all numerics.
+std::vector<KernelTable> AllTables() {
+  constexpr CpuFeatures kVnni = {
+      .avx2 = true, .avx512 = true, .avx512_vbmi = true, .avx512_vnni = true};
+  std::vector<KernelTable> tables;
+  for (const CpuFeatures& features : {kNothing, kAvx2Only, kAvx512, kVnni}) {
+    for (const char* backend : {"", "cpu_ref", "cpu_avx2", "cpu_avx512"}) {
+      for (Numerics numerics : {Numerics::kExact, Numerics::kInt16, Numerics::kInt8}) {
+        auto table = KernelTable::Create(features, backend, numerics);
+        if (table.ok()) tables.push_back(*std::move(table));
+      }
+    }
+  }
+  return tables;
+}
+
+// Shapes of a key, also such that some rows refuse.
+std::vector<KernelShape> ShapesOf(const KernelKey& key) {
+  std::vector<KernelShape> shapes = {LegalShape(key), LegalShape(key)};
+  shapes[1].max_bits = key.weight_format == WeightFormat::kBcq ? 7 : 0;
+  return shapes;
+}
+
+KernelKey WithRole(KernelKey key, Role role) {
+  if (key.op == Op::kLinear) key.role = role;
+  return key;
+}
+
+// Invariant 8: what may be chosen by row count and time is of the class that Find names, runnable,
+// and takes the shape. The reference is no choice beside others.
+TEST(KernelTable, CandidatesAreOfOneClass) {
+  size_t num_several = 0;
+  for (const KernelTable& table : AllTables()) {
+    for (const KernelRow& known : AllRows()) {
+      if (known.numerics > table.numerics()) continue;
+      for (Role role : {Role::kPrompt, Role::kDecode}) {
+        const KernelKey key = WithRole(known.key, role);
+        for (const KernelShape& shape : ShapesOf(key)) {
+          const auto candidates = table.Candidates(key, shape);
+          ASSERT_TRUE(candidates.ok()) << candidates.status();
+          const KernelRow& first = *candidates->front();
+          EXPECT_EQ(*table.Find(key, shape), &first);
+          num_several += candidates->size() > 1 ? 1 : 0;
+          for (const KernelRow* row : *candidates) {
+            EXPECT_STREQ(row->numeric_class, first.numeric_class) << row->name;
+            EXPECT_EQ(row->numerics, first.numerics) << row->name;
+            EXPECT_EQ(row->key.op, key.op) << row->name;
+            EXPECT_TRUE(row->key.role == key.role || row->key.role == Role::kAny) << row->name;
+            EXPECT_TRUE(table.IsRunnable(*row)) << row->name;
+            EXPECT_EQ(row->supports(shape), "") << row->name;
+            EXPECT_LE(row->backend, first.backend) << row->name;
+            EXPECT_EQ(row->backend == Backend::kCpuRef, first.backend == Backend::kCpuRef)
+                << row->name;
+          }
+        }
+      }
+    }
+  }
+  EXPECT_GT(num_several, 0u);
+}
+
+// A forced row runs alone where it may run, and changes nothing where it may not: neither the class
+// nor any other row.
+TEST(KernelTable, AForcedRowRunsAloneInsideItsClass) {
+  const CpuFeatures vnni = {.avx2 = true, .avx512 = true, .avx512_vbmi = true, .avx512_vnni = true};
+  for (Numerics numerics : {Numerics::kExact, Numerics::kInt16, Numerics::kInt8}) {
+    const KernelTable plain = *KernelTable::Create(vnni, "", numerics);
+    for (const KernelRow& forced : AllRows()) {
+      const auto table = KernelTable::Create(vnni, "", numerics, forced.name);
+      ASSERT_EQ(table.ok(), forced.numerics <= numerics) << table.status();
+      if (!table.ok()) continue;
+      for (const KernelRow& known : AllRows()) {
+        if (known.numerics > numerics) continue;
+        const KernelShape shape = LegalShape(known.key);
+        const KernelKey key = WithRole(known.key, known.key.role == Role::kAny ? Role::kDecode
+                                                                               : known.key.role);
+        const auto before = *plain.Candidates(key, shape), after = *table->Candidates(key, shape);
+        EXPECT_STREQ(after[0]->numeric_class, before[0]->numeric_class) << forced.name;
+        if (after != before) {
+          EXPECT_EQ(after, std::vector{&forced});
+        }
+      }
+    }
+  }
+}
+
+TEST(KernelTable, AForcedReferenceOfTheClassRuns) {
+  const KernelTable table =
+      *KernelTable::Create(kAvx2Only, "", Numerics::kInt8, " bcq_linear_i8_lut4__ref ,");
+  const KernelKey decode = {
+      .op = Op::kLinear, .weight_format = WeightFormat::kBcq, .role = Role::kDecode};
+  EXPECT_STREQ((*table.Find(decode, LegalShape(decode)))->name, "bcq_linear_i8_lut4__ref");
+  EXPECT_STREQ((*table.Find(kDensePrompt, kDenseShape))->name, "dense_linear_f32_chain__avx2");
+}
+
+TEST(KernelTable, RefusesARowThatItCannotForce) {
+  const auto message = [](const CpuFeatures& features, const char* backend, Numerics numerics,
+                          const char* rows, absl::StatusCode code) {
+    const absl::Status status = KernelTable::Create(features, backend, numerics, rows).status();
+    EXPECT_EQ(status.code(), code) << status;
+    return std::string(status.message());
+  };
+  EXPECT_THAT(message(kAvx512, "", Numerics::kExact, "bcq_linear_f32_lut4_avx512",
+                      absl::StatusCode::kInvalidArgument),
+              AllOf(HasSubstr("\"bcq_linear_f32_lut4_avx512\" is unknown"),
+                    HasSubstr("did you mean \"bcq_linear_f32_lut4__avx512\""),
+                    HasSubstr("doctor --kernels")));
+  EXPECT_THAT(message(kAvx2Only, "", Numerics::kExact,
+                      "dense_linear_f32_chain__avx2,dense_linear_f32_chain__avx512",
+                      absl::StatusCode::kFailedPrecondition),
+              AllOf(HasSubstr("dense_linear_f32_chain__avx512"), HasSubstr("lacks AVX-512")));
+  EXPECT_THAT(message(kAvx512, "", Numerics::kInt8, "bcq_linear_i8_lut4__avx512",
+                      absl::StatusCode::kFailedPrecondition),
+              HasSubstr("lacks AVX-512 VBMI or VNNI"));
+  EXPECT_THAT(message(kAvx512, "cpu_avx2", Numerics::kExact, "bcq_linear_f32_lut4__avx512",
+                      absl::StatusCode::kFailedPrecondition),
+              HasSubstr("BITDIAL_FORCE_BACKEND is cpu_avx2"));
+  EXPECT_THAT(message(kAvx512, "", Numerics::kExact, "bcq_linear_i8_lut4__avx2",
+                      absl::StatusCode::kFailedPrecondition),
+              AllOf(HasSubstr("is of class lut4_i8"), HasSubstr("choose numerics int8")));
+}
+
+// A flag without effect stops the start.
+TEST(KernelTable, AForcedRowThatNothingUsesIsAnError) {
+  const KernelTable table = *KernelTable::Create(
+      kAvx512, "", Numerics::kInt8, "bcq_linear_f32_lut4__avx2,dense_linear_f32_chain__avx2");
+  EXPECT_TRUE(table
+                  .CheckForcedRowsUsed({"bcq_linear_f32_lut4__avx2", "dense_linear_f32_chain__avx2",
+                                        "rope_f32__avx2"})
+                  .ok());
+  const absl::Status unused = table.CheckForcedRowsUsed({"dense_linear_f32_chain__avx2"});
+  EXPECT_EQ(unused.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(unused.message()),
+              AllOf(HasSubstr("bcq_linear_f32_lut4__avx2 runs nothing"), HasSubstr("lut4_f32"),
+                    HasSubstr("role decode"), HasSubstr("numerics are int8"),
+                    HasSubstr("or one of: dense_linear_f32_chain__avx2")));
+  EXPECT_TRUE(KernelTable::Create(kAvx512, "")->CheckForcedRowsUsed({}).ok());
+}
+
 TEST(KernelTable, TheForcedBackendIsTheActiveOne) {
   for (Backend backend : {Backend::kCpuRef, Backend::kCpuAvx2, Backend::kCpuAvx512}) {
     const KernelTable table = KernelTable::Create(kAvx512, Name(backend)).value();
@@ -206,6 +355,12 @@ TEST(KernelTable, ReadsTheEnvironment) {
   EXPECT_FALSE(KernelTable::CreateFromEnvironment().ok());
   ASSERT_EQ(unsetenv("BITDIAL_FORCE_BACKEND"), 0);
   EXPECT_TRUE(KernelTable::CreateFromEnvironment().ok());
+  ASSERT_EQ(setenv("BITDIAL_FORCE_KERNEL", "dense_linear_f32__ref,turbo", 1), 0);
+  EXPECT_THAT(std::string(KernelTable::CreateFromEnvironment().status().message()),
+              HasSubstr("\"turbo\" is unknown"));
+  // What a caller asks for goes before it.
+  EXPECT_TRUE(KernelTable::CreateFromEnvironment(Numerics::kExact, "dense_linear_f32__ref").ok());
+  ASSERT_EQ(unsetenv("BITDIAL_FORCE_KERNEL"), 0);
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "quant/container/nearest.h"
+#include "kernels/core/nearest.h"
 #include "quant/container/utf8.h"
 
 namespace bitdial {

@@ -1,4 +1,4 @@
-#include "quant/container/nearest.h"
+#include "kernels/core/nearest.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
