@@ -20,9 +20,20 @@ void LinearTimer::MakeRoom(int64_t num_rows) {
   bits_.resize(count, static_cast<uint8_t>(most_bits));
 }
 
+void LinearTimer::EmptyCaches() {
+  constexpr size_t kBytes = size_t{8} << 20;  // no processor has so large an L2
+  other_.resize(kBytes / sizeof(uint64_t), 1);
+  stream_.pool().ParallelFor(stream_.pool().num_threads(), [&](int64_t) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < other_.size(); i += 8) sum += other_[i];
+    asm volatile("" : : "r"(sum));  // the reads must not be optimised away
+  });
+}
+
 double LinearTimer::Time(const kernels::KernelRow& row, int64_t num_rows) {
   if (static_cast<int64_t>(bits_.size()) < num_rows) MakeRoom(num_rows);
   const auto linear = std::get<kernels::LinearFn>(row.fn);
+  EmptyCaches();
   const auto start = std::chrono::steady_clock::now();
   linear({.dense = weight_.AsDense(),
           .bcq = weight_.AsBcq(),

@@ -9,8 +9,8 @@
 
 namespace bitdial::engine {
 
-// Calls follow each other at once, so a weight that fits a cache is in it, which in a step it may
-// not be: a row that reads less than another is not favoured for it.
+// Before each call every thread reads more than an L2 holds: in a step a weight has been away from it
+// since the step before, and a row that fetches ahead is the better for it.
 //
 // Owner   WeightLoader, for one weight. Thread: one at a time.
 class LinearTimer {
@@ -24,6 +24,7 @@ class LinearTimer {
 
  private:
   void MakeRoom(int64_t num_rows);
+  void EmptyCaches();
 
   const Weight& weight_;
   Stream stream_;
@@ -31,6 +32,7 @@ class LinearTimer {
   std::vector<float> x_;        // [num_rows, in_features], the same row again and again
   std::vector<float> y_;        // [num_rows, out_features]
   std::vector<uint8_t> bits_;   // [num_rows]
+  std::vector<uint64_t> other_;  // what EmptyCaches reads
 };
 
 }  // namespace bitdial::engine

@@ -48,7 +48,18 @@ struct I8Panel {
     return set.beta == nullptr ? nullptr : set.beta + layout.BetaOffset(tile, Group(span));
   }
   BITDIAL_INLINE const uint32_t* Codes(int64_t span, int64_t block) const {
-    return codes + layout.CodeOffset(tile, 0, (first_span + span) * span_inputs / kBlockInputs + block);
+    return codes + layout.CodeOffset(tile, 0, Block(span) + block);
+  }
+  // Words from those to what to fetch meanwhile: as far ahead as a panel reaches, at the end of the
+  // tile in the next one. Past the last tile a fetch finds nothing and does no harm.
+  BITDIAL_INLINE int64_t Ahead(int64_t span, int64_t block) const {
+    constexpr int64_t kBlocks = kI8PanelInputs / kBlockInputs;
+    const bool is_near = Block(span) + block + kBlocks < layout.num_blocks;
+    return kBlocks * kTileLanes + (is_near ? 0 : layout.tile_stride - layout.plane_stride);
+  }
+  // The first block of a span, in its tile.
+  BITDIAL_INLINE int64_t Block(int64_t span) const {
+    return (first_span + span) * span_inputs / kBlockInputs;
   }
 };
 using I8PanelFn = void (*)(const I8Panel&) noexcept;

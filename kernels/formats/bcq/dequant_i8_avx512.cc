@@ -17,48 +17,51 @@ constexpr int64_t kQuadBytes = kTileLanes * kQuadInputs;
 constexpr int64_t kSliceBytes = kQuadBytes / kSlices;
 constexpr int kOffset = 128;  // of a weight in a panel
 
-// 16 outputs. Byte b of their words holds the signs of quads 2b and 2b + 1: copied to all bytes of its
-// lane, each tests the bit of its input.
+// 16 outputs of a span. Byte b of their words holds the signs of quads 2b and 2b + 1: copied to all
+// bytes of its lane, each tests the bit of its input.
 template <int kBits>
-void BuildSlice(const I8Panel& panel, int slice) {
+void BuildSlice(const I8Panel& panel, int64_t span, int slice) {
   const __m512i low_quad = _mm512_set1_epi32(0x08040201);
   const __m512i high_quad = _mm512_set1_epi32(static_cast<int>(0x80402010));
-  std::byte* out = panel.weights + slice * kSliceBytes;
-  for (int64_t span = 0; span < panel.num_spans; ++span) {
-    __m512i base = _mm512_set1_epi8(static_cast<char>(kOffset)), twice[kBits];
+  __m512i base = _mm512_set1_epi8(static_cast<char>(kOffset)), twice[kBits];
+#pragma GCC unroll 8
+  for (int p = 0; p < kBits; ++p) {
+    const __m512i alpha = SpreadAlphas(panel.Alpha(span) + p * kTileLanes, slice);
+    base = _mm512_sub_epi8(base, alpha);
+    twice[p] = _mm512_add_epi8(alpha, alpha);
+  }
+  std::byte* out = panel.weights + span * panel.span_inputs * kTileLanes + slice * kSliceBytes;
+  for (int64_t block = 0; block < panel.span_inputs / kBlockInputs; ++block) {
+    const uint32_t* const codes = panel.Codes(span, block) + slice * 16;
+    const int64_t ahead = panel.Ahead(span, block);
+    __m512i words[kBits];
 #pragma GCC unroll 8
     for (int p = 0; p < kBits; ++p) {
-      const __m512i alpha = SpreadAlphas(panel.Alpha(span) + p * kTileLanes, slice);
-      base = _mm512_sub_epi8(base, alpha);
-      twice[p] = _mm512_add_epi8(alpha, alpha);
+      const uint32_t* const of_plane = codes + p * panel.layout.plane_stride;
+      words[p] = _mm512_load_si512(of_plane);
+      _mm_prefetch(reinterpret_cast<const char*>(of_plane + ahead), _MM_HINT_T1);
     }
-    for (int64_t block = 0; block < panel.span_inputs / kBlockInputs; ++block) {
-      const uint32_t* const codes = panel.Codes(span, block) + slice * 16;
-      __m512i words[kBits];
+    __m512i of_byte = _mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0x00000000);
+    for (int b = 0; b < 4; ++b, out += 2 * kQuadBytes) {
+      __m512i low = base, high = base;
 #pragma GCC unroll 8
       for (int p = 0; p < kBits; ++p) {
-        words[p] = _mm512_load_si512(codes + p * panel.layout.plane_stride);
+        const __m512i signs = _mm512_shuffle_epi8(words[p], of_byte);
+        low = _mm512_mask_add_epi8(low, _mm512_test_epi8_mask(signs, low_quad), low, twice[p]);
+        high = _mm512_mask_add_epi8(high, _mm512_test_epi8_mask(signs, high_quad), high, twice[p]);
       }
-      __m512i of_byte = _mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0x00000000);
-      for (int b = 0; b < 4; ++b, out += 2 * kQuadBytes) {
-        __m512i low = base, high = base;
-#pragma GCC unroll 8
-        for (int p = 0; p < kBits; ++p) {
-          const __m512i signs = _mm512_shuffle_epi8(words[p], of_byte);
-          low = _mm512_mask_add_epi8(low, _mm512_test_epi8_mask(signs, low_quad), low, twice[p]);
-          high = _mm512_mask_add_epi8(high, _mm512_test_epi8_mask(signs, high_quad), high, twice[p]);
-        }
-        _mm512_store_si512(out, low);
-        _mm512_store_si512(out + kQuadBytes, high);
-        of_byte = _mm512_add_epi8(of_byte, _mm512_set1_epi8(1));
-      }
+      _mm512_store_si512(out, low);
+      _mm512_store_si512(out + kQuadBytes, high);
+      of_byte = _mm512_add_epi8(of_byte, _mm512_set1_epi8(1));
     }
   }
 }
 
 template <int kBits>
 void BuildPanel(const I8Panel& panel) {
-  for (int slice = 0; slice < kSlices; ++slice) BuildSlice<kBits>(panel, slice);
+  for (int64_t span = 0; span < panel.num_spans; ++span) {
+    for (int slice = 0; slice < kSlices; ++slice) BuildSlice<kBits>(panel, span, slice);
+  }
 }
 
 // 6 rows x 4 slices: 24 sums + 4 weights + 1 quad of a row, of 32 registers.
