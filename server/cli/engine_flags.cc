@@ -49,8 +49,8 @@ void AddEngineFlags(CLI::App& command, EngineFlags& flags) {
   command
       .add_option("--numerics", flags.numerics,
                   "What kernels over bit-planes round: exact (fp32 arithmetic), int16 (sums of "
-                  "activations to 11 bits, prompts exact) or int8 (activations, and a prompt's "
-                  "rebuilt weights, to 8 bits)")
+                  "activations to 11 bits, prompts exact) or int8 (activations and scales of "
+                  "planes to 8 bits)")
       ->check(CLI::IsMember({"exact", "int16", "int8"}))
       ->capture_default_str();
 }

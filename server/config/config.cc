@@ -50,8 +50,7 @@ std::vector<ConfigKey> MakeKeys() {
        "How the KV cache stores keys and values."},
       {"numerics", SLOT(numerics), "", 0, 0, {"exact", "int16", "int8"},
        "What kernels over bit-planes round: nothing but fp32 arithmetic, sums of activations to 11 "
-       "bits (prompts exact), or activations (and, for the rows of a prompt, rebuilt weights) to 8 "
-       "bits."},
+       "bits (prompts exact), or activations and the scales of planes to 8 bits."},
       {"kv_cache_bytes", SLOT(kv_cache_bytes), "bytes", 0, 64 * kTera, {},
        "KV cache of all sequences; 0: room for 4 of max_context, at most a quarter of the "
        "memory."},

@@ -670,7 +670,7 @@ class CliTest(unittest.TestCase):
         rows = {tuple(kernel["rows"]) for kernel in json.loads(step.stdout)["kernels"] if kernel["what"] == "linear 64x64"}
         self.assertEqual(rows, {("bcq_linear_i8_lut4__ref",)}, step.stdout)
         self.expect_failure(generate("bcq_linear_i8_lut4_ref"), EXIT_USAGE, "is unknown", "bcq_linear_i8_lut4__ref")
-        self.expect_failure(generate("bcq_linear_i8_lut4__ref", "exact"), EXIT_MACHINE, "lut4_i8", "numerics int8")
+        self.expect_failure(generate("bcq_linear_i8_lut4__ref", "exact"), EXIT_MACHINE, "bcq_i8", "numerics int8")
         self.expect_failure(generate("bcq_linear_i16_lut4__ref"), EXIT_USAGE, "runs nothing", "lut4_i16")
         here = run("doctor", "--json", env={"BITDIAL_FORCE_KERNEL": "bcq_linear_i8_lut4__ref"})
         self.assertEqual(here.returncode, 0, here.stderr)

@@ -275,7 +275,7 @@ TEST(KernelTable, RefusesARowThatItCannotForce) {
               HasSubstr("BITDIAL_FORCE_BACKEND is cpu_avx2"));
   EXPECT_THAT(message(kAvx512, "", Numerics::kExact, "bcq_linear_i8_lut4__avx2",
                       absl::StatusCode::kFailedPrecondition),
-              AllOf(HasSubstr("is of class lut4_i8"), HasSubstr("choose numerics int8")));
+              AllOf(HasSubstr("is of class bcq_i8"), HasSubstr("choose numerics int8")));
 }
 
 // A flag without effect stops the start.

@@ -14,18 +14,6 @@ using Int32x8 = int32_t __attribute__((vector_size(32)));
 
 BITDIAL_INLINE __m256 Abs(__m256 values) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), values); }
 
-BITDIAL_INLINE float SumOfLanes(__m256 values) {
-  __m128 m = _mm_add_ps(_mm256_castps256_ps128(values), _mm256_extractf128_ps(values, 1));
-  m = _mm_add_ps(m, _mm_movehl_ps(m, m));
-  return _mm_cvtss_f32(_mm_add_ss(m, _mm_movehdup_ps(m)));
-}
-
-BITDIAL_INLINE int32_t SumOfLanes(__m256i values) {
-  __m128i m = _mm_add_epi32(_mm256_castsi256_si128(values), _mm256_extracti128_si256(values, 1));
-  m = _mm_add_epi32(m, _mm_shuffle_epi32(m, 0x4E));
-  return _mm_cvtsi128_si32(_mm_add_epi32(m, _mm_shuffle_epi32(m, 0xB1)));
-}
-
 // 16 inputs as int16 in order.
 BITDIAL_INLINE __m256i RoundInputs(const float* x, __m256 inverse) {
   const __m256i low = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x), inverse));

@@ -4,9 +4,13 @@
 
 #include <immintrin.h>
 
+#include "kernels/backends/cpu/lanes_avx2.h"
 #include "kernels/formats/bcq/layout.h"
 
 namespace bitdial::kernels::bcq::avx2 {
+
+using cpu::LargestLane;
+using cpu::SumOfLanes;
 
 BITDIAL_INLINE __m256 LoadHalf(const uint16_t* from) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
@@ -41,12 +45,6 @@ BITDIAL_INLINE __m256 HalfTable(const float* x, bool upper) {
                                _mm256_xor_ps(_mm256_set1_ps(x[1]), minus1));
   table = _mm256_add_ps(table, _mm256_xor_ps(_mm256_set1_ps(x[2]), minus2));
   return _mm256_add_ps(table, _mm256_xor_ps(_mm256_set1_ps(x[3]), minus3));
-}
-
-BITDIAL_INLINE float LargestLane(__m256 values) {
-  __m128 m = _mm_max_ps(_mm256_castps256_ps128(values), _mm256_extractf128_ps(values, 1));
-  m = _mm_max_ps(m, _mm_movehl_ps(m, m));
-  return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
 }
 
 }  // namespace bitdial::kernels::bcq::avx2

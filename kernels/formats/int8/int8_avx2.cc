@@ -2,10 +2,14 @@
 // anonymous namespace (invariant 6).
 #include <immintrin.h>
 
+#include "kernels/backends/cpu/lanes_avx2.h"
 #include "kernels/formats/int8/int8.h"
 
 namespace bitdial::kernels::int8 {
 namespace {
+
+using cpu::LargestLane;
+using cpu::SumOfLanes;
 
 // A type of its own: why is said in bcq/vnni_avx512.h.
 using Int32x8 = int32_t __attribute__((vector_size(32)));
@@ -86,18 +90,6 @@ void RunRows(const TileArgs& a, int64_t first) {
   }
 }
 
-float LargestLane(__m256 values) {
-  __m128 m = _mm_max_ps(_mm256_castps256_ps128(values), _mm256_extractf128_ps(values, 1));
-  m = _mm_max_ps(m, _mm_movehl_ps(m, m));
-  return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
-}
-
-float SumOfLanes(__m256 values) {
-  __m128 m = _mm_add_ps(_mm256_castps256_ps128(values), _mm256_extractf128_ps(values, 1));
-  m = _mm_add_ps(m, _mm_movehl_ps(m, m));
-  return _mm_cvtss_f32(_mm_add_ss(m, _mm_movehdup_ps(m)));
-}
-
 }  // namespace
 
 void QuantizeAvx2(const float* x, int64_t row, const Rows& rows) noexcept {
@@ -119,9 +111,8 @@ void QuantizeAvx2(const float* x, int64_t row, const Rows& rows) noexcept {
                           _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xD8));
       sum += Int32x8(low) + Int32x8(high);
     }
-    int32_t total = 0;
-    for (int lane = 0; lane < kLanes; ++lane) total += sum[lane];
-    rows.spans[row * rows.NumSpans() + span] = {Scale(size) + SumOfLanes(poison), total};
+    rows.spans[row * rows.NumSpans() + span] = {Scale(size) + SumOfLanes(poison),
+                                                SumOfLanes(__m256i(sum))};
     x += rows.span_inputs;
     out += rows.span_inputs;
   }
