@@ -1,6 +1,7 @@
 // LUT-GEMM with tables of 4 inputs: what the driver (lut4_linear.cc) hands to the code compiled for
 // one instruction set. Here the exact class, with fp32 tables (lut4_avx2.cc, lut4_avx512.cc); the
-// fast one, with int8 tables, is in lut4_i8.h. POD only.
+// near-exact one, with int16 tables, is in lut4_i16.h; the fast one, with tables of bytes, in lut4_i8.h
+// (its class in i8.h). POD only.
 //
 // For 4 inputs x0..x3 the table T[c] = ((±x0 ± x1) ± x2) ± x3, bit t of c choosing the sign of xt,
 // holds every sum a plane can ask for. A word of a plane is eight such c, so 32 multiply-adds

@@ -1,11 +1,11 @@
-// The class lut4_i16 in plain C++: what they mean, and what runs where nothing faster
-// does.
+// The class lut4_i16 in plain C++: what it means, and what runs where nothing faster does.
+#include "kernels/formats/bcq/lut4_i16.h"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 
 #include "kernels/core/dtype.h"
-#include "kernels/formats/bcq/lut4_i16.h"
 #include "kernels/formats/bcq/lut4_tile.h"
 
 namespace bitdial::kernels::bcq {
@@ -22,30 +22,22 @@ Table MakeTable(const float* x) {
   return table;
 }
 
-struct I16 {
-  using Entry = int16_t;
-  static constexpr float kLargest = kI16Largest;
-  static constexpr Entry kNotFinite = -1023;  // so that sums stay in range
-  static int64_t Place(int64_t t) { return t % 4 * 2 + t / 4; }
-};
+constexpr int16_t kNotFinite = -1023;  // so that sums stay in range
+
+// Of table t among those of its block.
+int64_t Place(int64_t t) { return t % 4 * 2 + t / 4; }
 
 // What is no integer of the class becomes kNotFinite (only where a scale is not finite either).
-template <typename Class>
-typename Class::Entry Round(float value) {
-  return std::abs(value) < Class::kLargest + 1 ? static_cast<typename Class::Entry>(std::nearbyint(value))
-                                               : Class::kNotFinite;
+int16_t Round(float value) {
+  return std::abs(value) < kI16Largest + 1 ? static_cast<int16_t>(std::nearbyint(value)) : kNotFinite;
 }
 
-template <typename Class>
-typename Class::Entry* TableOf(std::byte* tables, int64_t i) {
-  using Entry = typename Class::Entry;
-  return reinterpret_cast<Entry*>(tables + i / kTablesPerBlock * kIntBlockBytes<Entry>) +
-         Class::Place(i % kTablesPerBlock) * kTableEntries;
+int16_t* TableOf(std::byte* tables, int64_t i) {
+  return reinterpret_cast<int16_t*>(tables + i / kTablesPerBlock * kI16BlockBytes) +
+         Place(i % kTablesPerBlock) * kTableEntries;
 }
 
-template <typename Class>
 struct Reference {
-  using Entry = typename Class::Entry;
   static constexpr int64_t kRowBlock = 1;
 
   template <int kRows>
@@ -62,16 +54,16 @@ struct Reference {
     const int64_t group_size = pass.num_blocks * kBlockInputs;
     const int64_t span_blocks = SpanInputs(group_size) / kBlockInputs;
     const auto* const scales =
-        reinterpret_cast<const float*>(pass.tables + IntScaleOffset<Entry>(group_size));
+        reinterpret_cast<const float*>(pass.tables + I16ScaleOffset(group_size));
     float u = 0;
     for (int64_t first = 0; first < pass.num_blocks; first += span_blocks) {
       int32_t sum = 0;
       for (int64_t block = first; block < first + span_blocks; ++block) {
         const uint32_t word = pass.codes[plane * pass.plane_stride + block * kTileLanes + lane];
         const auto* const entries =
-            reinterpret_cast<const Entry*>(pass.tables + block * kIntBlockBytes<Entry>);
+            reinterpret_cast<const int16_t*>(pass.tables + block * kI16BlockBytes);
         for (int t = 0; t < kTablesPerBlock; ++t) {
-          sum += entries[Class::Place(t) * kTableEntries + (word >> (4 * t) & 15)];
+          sum += entries[Place(t) * kTableEntries + (word >> (4 * t) & 15)];
         }
       }
       u = std::fma(scales[first / span_blocks], static_cast<float>(sum), u);
@@ -90,13 +82,11 @@ struct Reference {
   }
 };
 
-template <typename Class>
-void Build(const float* x, int64_t row, int64_t group, const Lut4Args& args, std::byte* tables,
-           float* group_sums) {
+void BuildTables(const float* x, int64_t row, int64_t group, const Lut4Args& args,
+                 std::byte* tables, float* group_sums) {
   const int64_t span_tables = SpanInputs(args.group_size) / kTableInputs;
   std::byte* const out = tables + args.TableOffset(group, row);
-  auto* const scales =
-      reinterpret_cast<float*>(out + IntScaleOffset<typename Class::Entry>(args.group_size));
+  auto* const scales = reinterpret_cast<float*>(out + I16ScaleOffset(args.group_size));
   float sum = 0;
   for (int64_t i = 0; i < args.group_size / kTableInputs; ++i) {
     sum += MakeTable(x + i * kTableInputs)[kTableEntries - 1];
@@ -109,13 +99,13 @@ void Build(const float* x, int64_t row, int64_t group, const Lut4Args& args, std
         largest = std::max(largest, std::abs(entry));
       }
     }
-    const float inverse = largest > kIntTiny ? Class::kLargest / largest : 0.0f;
-    const float scale = largest > kIntTiny ? largest / Class::kLargest : 0.0f;
+    const float inverse = largest > kI16Tiny ? kI16Largest / largest : 0.0f;
+    const float scale = largest > kI16Tiny ? largest / kI16Largest : 0.0f;
     scales[first / span_tables] = scale + (sum - sum);  // NaN when the sum is not finite
     for (int64_t i = first; i < first + span_tables; ++i) {
       const Table table = MakeTable(x + i * kTableInputs);
-      std::transform(table.begin(), table.end(), TableOf<Class>(out, i),
-                     [inverse](float entry) { return Round<Class>(entry * inverse); });
+      std::transform(table.begin(), table.end(), TableOf(out, i),
+                     [inverse](float entry) { return Round(entry * inverse); });
     }
   }
 }
@@ -124,11 +114,11 @@ void Build(const float* x, int64_t row, int64_t group, const Lut4Args& args, std
 
 void Lut4I16BuildRef(const float* x, int64_t row, int64_t group, const Lut4Args& args,
                      std::byte* tables, float* group_sums) noexcept {
-  Build<I16>(x, row, group, args, tables, group_sums);
+  BuildTables(x, row, group, args, tables, group_sums);
 }
 int64_t Lut4I16TileRef(const Lut4Args& args, int64_t tile, float* acc,
                        int64_t acc_stride) noexcept {
-  return RunLut4Tile<Reference<I16>>(args, tile, acc, acc_stride);
+  return RunLut4Tile<Reference>(args, tile, acc, acc_stride);
 }
 
 }  // namespace bitdial::kernels::bcq
