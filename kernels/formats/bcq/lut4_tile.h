@@ -1,5 +1,5 @@
-// The loops around the lookups, shared by the instruction sets. Included only by lut4_<isa>.cc;
-// always inlined, so no copy of it leaves the file that compiled it.
+// The loops around the lookups, shared by the instruction sets. Included only by files that
+// compile a class of lut4; always inlined, so no copy of it leaves them.
 #pragma once
 
 #include "kernels/formats/bcq/lut4.h"
