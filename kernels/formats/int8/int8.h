@@ -34,6 +34,10 @@ inline constexpr int64_t kMaxSpanInputs = 128;  // 2 * 128 * 128 * 32767 + 128 *
 
 // A largest input up to this counts as zero: 32767 / size would overflow.
 inline constexpr float kTiny = 1e-30f;
+
+// Bytes of weights fetched ahead of use, into L2: the hardware's prefetchers end at every 4 KiB.
+inline constexpr int64_t kFetchAhead = 6144;
+
 BITDIAL_INLINE float Inverse(float size) { return size > kTiny ? 32767.0f / size : 0.0f; }
 BITDIAL_INLINE float Scale(float size) { return size > kTiny ? size / 32767.0f : 0.0f; }
 

@@ -34,6 +34,8 @@ __attribute__((noinline)) void RunSpan(const TileArgs& a, int64_t first, int64_t
   }
 #pragma GCC unroll 1
   for (; x < end; x += 2, w += kPairBytes) {
+    _mm_prefetch(reinterpret_cast<const char*>(w + kFetchAhead), _MM_HINT_T1);
+    _mm_prefetch(reinterpret_cast<const char*>(w + kFetchAhead + 64), _MM_HINT_T1);
     __m512i weights[kSlices];
 #pragma GCC unroll 4
     for (int i = 0; i < kSlices; ++i) {
