@@ -235,7 +235,21 @@ absl::Status KernelTable::ForceRows(const std::string& names) {
           "choose numerics {}, or a kernel of the class that runs",
           name, row->numeric_class, Name(row->numerics), Name(numerics_), Name(row->numerics));
     }
+    for (const KernelRow* other : forced_rows_) {
+      if (!(other->key == row->key) || std::string(other->numeric_class) != row->numeric_class)
+        continue;
+      return InvalidArgument(
+          "forced kernels {} and {} are of one class, {}: only one of them can run; force one of "
+          "them",
+          other->name, name, row->numeric_class);
+    }
     forced_rows_.push_back(&*row);
+  }
+  if (forced_rows_.empty() && !names.empty()) {
+    return InvalidArgument(
+        "forced kernels \"{}\" name none (`bitdial doctor --kernels` lists all); leave it unset "
+        "to force none",
+        names);
   }
   return absl::OkStatus();
 }

@@ -1,13 +1,16 @@
 #include "engine/layers/kernel_choices.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <optional>
 #include <random>
+#include <string_view>
 #include <system_error>
 
 #include "quant/container/file_errors.h"
@@ -30,11 +33,11 @@ std::string EntryKey(const std::string& machine, std::span<const KernelRow* cons
                      const kernels::KernelShape& shape, int num_threads) {
   std::string key = fmt::format("{}; {} threads; {}x{}", machine, num_threads, shape.out_features,
                                 shape.in_features);
-  if (shape.max_bits > 0) {
-    key += fmt::format(", {} planes, group {}", shape.max_bits, shape.group_size);
-  } else {
-    key += fmt::format(", {}", Name(shape.weight_dtype));
-  }
+  const kernels::WeightFormat format = candidates.front()->key.weight_format;
+  key += fmt::format(", {}", Name(format));
+  if (format == kernels::WeightFormat::kDense) key += fmt::format(" {}", Name(shape.weight_dtype));
+  if (shape.max_bits > 0) key += fmt::format(", {} planes", shape.max_bits);
+  if (shape.group_size > 0) key += fmt::format(", group {}", shape.group_size);
   key += fmt::format("; {}:", candidates.front()->numeric_class);
   for (const KernelRow* row : candidates) key += std::string(" ") + row->name;
   return key;
@@ -55,8 +58,31 @@ std::optional<ChosenRows> FindRows(const std::vector<std::string>& names,
   return rows;
 }
 
+// What a file of ours begins with: keys are written in order.
+constexpr std::string_view kHead = "{\n \"about\": \"bitdial: ";
+
+// Whatever else the path may name by mistake, a device or somebody's settings, is left alone.
+absl::Status CheckIsOurs(const std::string& path) {
+  struct stat info;
+  if (::lstat(path.c_str(), &info) != 0) {
+    return errno == ENOENT ? absl::OkStatus() : quant::FileError(errno, path, "look at the file");
+  }
+  if (!S_ISREG(info.st_mode)) {
+    return FailedPrecondition("{} is no regular file; it is left alone: name another", path);
+  }
+  std::string head(kHead.size(), '\0');
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return quant::FileError(errno, path, "open the file");
+  file.read(head.data(), static_cast<std::streamsize>(head.size()));
+  head.resize(static_cast<size_t>(file.gcount()));
+  if (kHead.substr(0, head.size()) == head) return absl::OkStatus();  // or it was cut short
+  return FailedPrecondition(
+      "{} was not written by bitdial; it is left alone: remove it or name another", path);
+}
+
 // A reader sees the old file or the new one, whole.
 absl::Status ReplaceFile(const std::string& path, const std::string& text) {
+  BITDIAL_RETURN_IF_ERROR(CheckIsOurs(path));
   const std::filesystem::path folder = std::filesystem::path(path).parent_path();
   std::error_code error;
   if (!folder.empty()) std::filesystem::create_directories(folder, error);
@@ -82,8 +108,9 @@ KernelChoices KernelChoices::Open(const std::string& path, const std::string& ma
   absl::StatusOr<Entries> entries = Read(path);
   if (entries.ok()) {
     choices.known_ = *std::move(entries);
-  } else if (entries.status().code() != absl::StatusCode::kNotFound) {
-    choices.notes_.push_back(fmt::format("{}; kernels are measured anew, and the file replaced",
+  } else if (entries.status().code() != absl::StatusCode::kNotFound &&
+             entries.status().code() != absl::StatusCode::kPermissionDenied) {  // Save says those
+    choices.notes_.push_back(fmt::format("{}; kernels are measured anew",
                                          std::string(entries.status().message())));
   }
   return choices;
@@ -105,7 +132,8 @@ absl::StatusOr<KernelChoices::Entries> KernelChoices::Read(const std::string& pa
 ChosenRows KernelChoices::Choose(std::span<const KernelRow* const> candidates,
                                  const kernels::KernelShape& shape, int num_threads,
                                  const kernels::TimeCall& time) {
-  if (candidates.size() == 1) return kernels::StaticChoice(candidates);
+  const bool is_reference = candidates.front()->backend == kernels::Backend::kCpuRef;
+  if (candidates.size() == 1 || is_reference) return kernels::StaticChoice(candidates);
   const std::string key = EntryKey(machine_, candidates, shape, num_threads);
   if (const auto known = known_.find(key); known != known_.end()) {
     if (const auto rows = FindRows(known->second, candidates); rows.has_value()) {

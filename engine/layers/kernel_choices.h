@@ -26,14 +26,15 @@ class KernelChoices {
   static KernelChoices Open(const std::string& path, const std::string& machine);
 
   // The choice for a linear of this shape: the file's, else one made now by calling `time`
-  // (kernels::TimedChoice). A single candidate is not timed.
+  // (kernels::TimedChoice). A single candidate is not timed, nor are references.
   // Requires  candidates as KernelTable::Candidates returns them for the shape.
   kernels::ChosenRows Choose(std::span<const kernels::KernelRow* const> candidates,
                              const kernels::KernelShape& shape, int num_threads,
                              const kernels::TimeCall& time);
 
   // Writes the file when a choice was made since Open.
-  // Errors  those of a file or folder that cannot be written; then each start measures again.
+  // Errors  those of a file or folder that cannot be written, and FAILED_PRECONDITION for a path that
+  //         names something not written here, which is left alone; then each start measures again.
   absl::Status Save() const;
 
   int num_timed() const { return num_timed_; }  // choices made by timing

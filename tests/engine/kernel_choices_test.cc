@@ -1,6 +1,7 @@
 // The file of measured kernel choices: kept, shared, and never believed.
 #include "engine/layers/kernel_choices.h"
 
+#include <sys/stat.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -135,28 +136,28 @@ TEST(KernelChoices, WithoutAPathAreKeptForOneProcess) {
 }
 
 // One note that names the file; then as if it were not there, and a good one in its place.
-TEST(KernelChoices, ABrokenFileIsReplaced) {
+TEST(KernelChoices, ABrokenFileOfOursIsReplaced) {
   TempDir dir;
   const std::string good = Contents(WriteGood(dir));
+  const std::string head = good.substr(0, good.find('\n', 2) + 1);
   std::vector<std::string> broken = {
       "",
       "{",
-      "[1]",
-      "\xff\xfe",
       good.substr(0, good.size() / 2),
-      R"({"format": 2, "choices": {}})",
-      R"({"format": 1})",
-      R"({"format": 1, "choices": [1]})",
-      R"({"format": 1, "choices": {"x": "y"}})",
-      R"({"format": 1, "choices": {"x": [1]}})",
-      R"({"choices": {}})",
-      std::string(100000, '['),
-      "{\"format\": 1, \"about\": \"" + std::string(2 << 20, 'x') + "\", \"choices\": {}}"};
+      head + "\xff\xfe",
+      head + R"("format": 2, "choices": {}})",
+      head + R"("format": 1})",
+      head + R"("format": 1, "choices": [1]})",
+      head + R"("format": 1, "choices": {"x": "y"}})",
+      head + R"("format": 1, "choices": {"x": [1]}})",
+      head + R"("choices": {}})",
+      head + std::string(100000, '['),
+      head + "\"x\": \"" + std::string(2 << 20, 'x') + "\", \"format\": 1, \"choices\": {}}"};
   for (const std::string& text : broken) {
     SCOPED_TRACE(text.substr(0, 100));
     const std::string path = dir.Write("choices.json", text);
     KernelChoices choices = KernelChoices::Open(path, kMachine);
-    EXPECT_THAT(choices.notes(), ElementsAre(AllOf(StartsWith(path), HasSubstr("replaced"))));
+    EXPECT_THAT(choices.notes(), ElementsAre(AllOf(StartsWith(path), HasSubstr("measured anew"))));
     EXPECT_EQ(Measure(choices)[6], &kFast);
     EXPECT_TRUE(choices.Save().ok());
     EXPECT_EQ(choices.notes().size(), 1u);
@@ -164,6 +165,44 @@ TEST(KernelChoices, ABrokenFileIsReplaced) {
     EXPECT_EQ(after.Choose(kTwo, kShape, 2, NoTime)[6], &kFast);
     EXPECT_THAT(after.notes(), IsEmpty());
   }
+}
+
+// A path may be wrong: what is there stays as it is, and Save says so.
+TEST(KernelChoices, WhatIsNotOursIsLeftAlone) {
+  TempDir dir;
+  const std::string target = dir.Write("target.json", "{}");
+  for (const std::string& text : {std::string("{\"my\": \"settings\"}"), std::string("[1]"),
+                                  std::string("\xff\xfe"), std::string("{\n \"about\": \"me\"}")}) {
+    SCOPED_TRACE(text);
+    const std::string path = dir.Write("choices.json", text);
+    KernelChoices choices = KernelChoices::Open(path, kMachine);
+    EXPECT_EQ(Measure(choices)[6], &kFast);
+    EXPECT_THAT(std::string(choices.Save().message()),
+                AllOf(HasSubstr(path), HasSubstr("left alone")));
+    EXPECT_EQ(Contents(path), text);
+  }
+  const std::string link = dir / "link.json", pipe = dir / "pipe";
+  std::filesystem::create_symlink(target, link);
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  for (const std::string& path : {link, pipe, std::string("/dev/null")}) {
+    SCOPED_TRACE(path);
+    KernelChoices choices = KernelChoices::Open(path, kMachine);
+    EXPECT_EQ(Measure(choices)[6], &kFast);
+    EXPECT_THAT(std::string(choices.Save().message()),
+                AllOf(HasSubstr(path), HasSubstr("no regular file")));
+  }
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  EXPECT_TRUE(std::filesystem::is_fifo(pipe));
+  EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
+}
+
+// References are orders slower than anything: timing them would hold up a start for nothing.
+TEST(KernelChoices, ReferencesAreNotTimed) {
+  KernelRow usual = kUsual, fast = kFast;
+  usual.backend = fast.backend = kernels::Backend::kCpuRef;
+  const KernelRow* const two[] = {&usual, &fast};
+  KernelChoices choices = KernelChoices::Open("", kMachine);
+  EXPECT_EQ(choices.Choose(two, kShape, 2, NoTime), kernels::StaticChoice(two));
 }
 
 // What a file says is one of the candidates or nothing.
@@ -177,7 +216,7 @@ TEST(KernelChoices, AnEntryThatNamesOtherRowsIsMeasuredAnew) {
         Json(std::vector<std::string>(8, "fast")), Json(std::vector<std::string>(7, ""))}) {
     SCOPED_TRACE(entry.dump());
     json["choices"][key] = entry;
-    dir.Write("choices.json", json.dump());
+    dir.Write("choices.json", json.dump(1));
     KernelChoices choices = KernelChoices::Open(path, kMachine);
     EXPECT_THAT(choices.notes(), IsEmpty());
     EXPECT_EQ(Measure(choices)[0], &kUsual);
@@ -228,7 +267,7 @@ TEST(KernelChoices, DoNotGrowWithoutBound) {
   const std::string path = WriteGood(dir);
   Json json = *ReadJsonFile(path);
   for (int i = 0; i < 600; ++i) json["choices"]["build " + std::to_string(i)] = Json{"fast"};
-  dir.Write("choices.json", json.dump());
+  dir.Write("choices.json", json.dump(1));
   KernelChoices choices = KernelChoices::Open(path, kMachine);
   (void)choices.Choose(kTwo, kShape, 2, NoTime);
   (void)Measure(choices, kShape, 1);

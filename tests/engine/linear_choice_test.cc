@@ -92,9 +92,15 @@ class LinearChoiceTest : public ::testing::Test {
 
   // The result [num_rows, kOut]; calls_ are those of this one.
   std::vector<float> Run(const Linear& linear, Role role, int64_t num_rows, bool warms_up = false) {
-    std::vector<float> y(static_cast<size_t>(num_rows * kOut));
     std::vector<uint8_t> bits(static_cast<size_t>(num_rows), 4);
     for (int64_t r = num_rows / 2; r < num_rows; ++r) bits[static_cast<size_t>(r)] = 2;
+    return Run(linear, role == Role::kPrompt ? num_rows : 0, bits, warms_up);
+  }
+  // The first num_prompt rows are of a prompt.
+  std::vector<float> Run(const Linear& linear, int64_t num_prompt, const std::vector<uint8_t>& bits,
+                         bool warms_up = false) {
+    const auto num_rows = static_cast<int64_t>(bits.size());
+    std::vector<float> y(static_cast<size_t>(num_rows * kOut));
     CallTimes times;
     Stream stream(pool_, &times);
     Workspace workspace = Workspace::Create(Device::kCpu, 64).value();
@@ -102,7 +108,7 @@ class LinearChoiceTest : public ::testing::Test {
     linear.Forward(MakeMatrix<const float>(x_.data(), num_rows, kIn),
                    MakeMatrix(y.data(), num_rows, kOut),
                    {.num_rows = num_rows,
-                    .num_prompt_rows = role == Role::kPrompt ? num_rows : 0,
+                    .num_prompt_rows = num_prompt,
                     .bits = bits.data()},
                    step);
     EXPECT_EQ(times.entries().size(), 1u);
@@ -158,6 +164,31 @@ TEST_F(LinearChoiceTest, AForcedRowRunsEveryCallWithTheResultOfItsClass) {
   EXPECT_GE(compared.size(), 1u);
 }
 
+// Prompt and decode rows of one class are one call where their bits descend, and the same rows either way.
+TEST_F(LinearChoiceTest, BothRolesOfOneClassReadTheWeightsOnce) {
+  const auto table = KernelTable::Create(DetectCpuFeatures(), "", kernels::Numerics::kInt8);
+  const Linear linear = Load(*table, WeightFormat::kBcq);
+  const auto num_calls = [this] {
+    int64_t count = 0;
+    for (const auto& [row, calls] : calls_) count += calls;
+    return count;
+  };
+  const std::vector<uint8_t> descending = {4, 4, 3, 3, 2}, ascending = {4, 3, 4, 4, 2};
+  const std::vector<float> as_prompt = Run(linear, 5, descending);
+  EXPECT_EQ(Run(linear, 3, descending), as_prompt);
+  EXPECT_EQ(num_calls(), 1);
+  EXPECT_EQ(Run(linear, 0, descending), as_prompt);
+  const std::vector<float> apart = Run(linear, 2, ascending);
+  EXPECT_EQ(num_calls(), 2);
+  // Rows 0 and 4 have the bits that they had above.
+  EXPECT_TRUE(std::equal(apart.begin(), apart.begin() + kOut, as_prompt.begin()));
+  EXPECT_TRUE(std::equal(apart.begin() + 4 * kOut, apart.end(), as_prompt.begin() + 4 * kOut));
+  // Exact numerics have a class for each role.
+  const auto exact = KernelTable::Create(DetectCpuFeatures(), "cpu_ref");
+  (void)Run(Load(*exact, WeightFormat::kBcq), 3, descending);
+  EXPECT_EQ(num_calls(), 2);
+}
+
 TEST_F(LinearChoiceTest, AForcedRowOfAnotherFormatIsNotUsed) {
   const auto table = KernelTable::Create(DetectCpuFeatures(), "cpu_ref", kernels::Numerics::kInt8,
                                          "bcq_linear_i8_lut4__ref");
@@ -181,11 +212,15 @@ TEST_F(LinearChoiceTest, WithoutMeasurementsTheTablesOrderDecides) {
 
 // A file says that calls of 8 rows and more are the second candidate's; nothing is timed then.
 TEST_F(LinearChoiceTest, MeasuredRowsRunByRowCountWithOneResult) {
-  const auto table = KernelTable::Create(DetectCpuFeatures(), "");
   testing::TempDir dir;
   const std::string path = dir / "choices.json";
   int num_compared = 0;
-  for (WeightFormat format : {WeightFormat::kDense, WeightFormat::kBcq}) {
+  using Case = std::pair<kernels::Numerics, WeightFormat>;
+  for (const auto& [numerics, format] : {Case{kernels::Numerics::kExact, WeightFormat::kDense},
+                                         Case{kernels::Numerics::kExact, WeightFormat::kBcq},
+                                         Case{kernels::Numerics::kInt8, WeightFormat::kBcq},
+                                         Case{kernels::Numerics::kInt8, WeightFormat::kInt8}}) {
+    const auto table = KernelTable::Create(DetectCpuFeatures(), "", numerics);
     const kernels::KernelShape shape = weights_.at(format)->shape();
     std::map<Role, std::vector<const KernelRow*>> candidates;
     KernelChoices made = KernelChoices::Open(path, "this machine");
@@ -207,7 +242,6 @@ TEST_F(LinearChoiceTest, MeasuredRowsRunByRowCountWithOneResult) {
       const std::string few = candidates[role][0]->name, many = candidates[role][1]->name;
       for (int64_t count : kCounts) {
         const std::vector<float> expected = Run(plain, role, count);
-        EXPECT_EQ(calls_, (Counts{{few, 1}}));
         const std::vector<float> y = Run(chosen, role, count);
         EXPECT_EQ(calls_, (Counts{{count < 8 ? few : many, 1}})) << count;
         EXPECT_EQ(std::memcmp(y.data(), expected.data(), y.size() * sizeof(float)), 0);

@@ -1,6 +1,7 @@
 // The format int8: made from bit-planes, and every row of it against the formula.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -96,6 +97,42 @@ TEST(Int8FromBcq, OtherPlanesAreRoundedToTheGridThatFits) {
   }
   // A uniform 8-bit grid over uniform values: 1 / 256.
   EXPECT_LT(std::sqrt(error / size), 1.2 / 256);
+}
+
+// Any scales at all: of other signs and orders, alike, far apart, none. A 255th of the largest weight is
+// what a uniform grid over the range is off by.
+TEST(Int8FromBcq, NoScalesAreOffByMoreThanARangeGrid) {
+  ThreadPool pool(1);
+  const auto powers = [](float ratio) {
+    std::vector<float> scales(8, 0.3f);
+    for (size_t p = 1; p < 8; ++p) scales[p] = scales[p - 1] * ratio;
+    return scales;
+  };
+  std::vector<float> negative = powers(0.5f), reversed = powers(0.5f);
+  negative[0] = -negative[0];
+  std::reverse(reversed.begin(), reversed.end());
+  for (const std::vector<float>& scales :
+       {negative, reversed, powers(1), powers(0.7f), powers(0.55f), powers(0.1f), powers(0)}) {
+    RandomBcq random({.in_features = 128, .out_features = 70, .group_size = 64, .max_bits = 8, .sets = {8}});
+    for (size_t i = 0; i < random.alphas.front().size(); ++i) {
+      random.alphas.front()[i] = F32ToF16(scales[i / 70 % 8]);
+    }
+    const Int8Weight weight = MakeInt8(PrepareBcq(random.canonical, pool).value(), pool).value();
+    std::vector<double> expected(128);
+    double error = 0, size = 0;
+    float sum = 0;
+    for (const float scale : scales) sum += std::abs(scale);
+    for (int64_t o = 0; o < 70; ++o) {
+      DequantizeRow(random.canonical, 8, o, std::span<double>(expected));
+      for (int64_t i = 0; i < 128; ++i) {
+        const double off = WeightAt(weight, o, i) - expected[i];
+        error += off * off;
+        size += 1;
+      }
+    }
+    EXPECT_LE(std::sqrt(error / size), 1.01 * static_cast<double>(sum) / 255)
+        << "scales " << scales[0] << ", " << scales[1] << ", ...";
+  }
 }
 
 // A weight, activations with a stride, and a bias.

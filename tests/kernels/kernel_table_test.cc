@@ -242,6 +242,18 @@ TEST(KernelTable, AForcedRowRunsAloneInsideItsClass) {
   }
 }
 
+TEST(KernelTable, RefusesTwoForcedRowsOfWhichOneCanRun) {
+  const auto create = [](const char* rows) {
+    return KernelTable::Create(kAvx2Only, "", Numerics::kInt8, rows).status();
+  };
+  const absl::Status two = create("bcq_linear_i8_lut4__avx2,bcq_linear_i8_dequant__avx2");
+  EXPECT_EQ(two.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(two.message()),
+              AllOf(HasSubstr("lut4__avx2 and bcq_linear_i8_dequant__avx2"), HasSubstr("bcq_i8")));
+  EXPECT_EQ(create("bcq_linear_f32_decode__ref,bcq_linear_f32_prompt__ref"), absl::OkStatus());
+  EXPECT_THAT(std::string(create(" , ").message()), HasSubstr("name none"));
+}
+
 TEST(KernelTable, AForcedReferenceOfTheClassRuns) {
   const KernelTable table =
       *KernelTable::Create(kAvx2Only, "", Numerics::kInt8, " bcq_linear_i8_lut4__ref ,");

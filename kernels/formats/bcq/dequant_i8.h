@@ -93,7 +93,7 @@ void I8GemmRef(const I8GemmArgs& args) noexcept;
 void I8QuantizeAvx2(const float* x, int64_t row, const I8Rows& rows) noexcept;
 void I8PanelAvx2(const I8Panel& panel) noexcept;
 void I8GemmAvx2(const I8GemmArgs& args) noexcept;
-// Need AVX-512 VNNI.
+// Need AVX-512 VBMI and VNNI.
 void I8QuantizeAvx512(const float* x, int64_t row, const I8Rows& rows) noexcept;
 void I8PanelAvx512(const I8Panel& panel) noexcept;
 void I8GemmAvx512(const I8GemmArgs& args) noexcept;

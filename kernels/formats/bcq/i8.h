@@ -17,7 +17,7 @@
 // with a8 and unit from i8_scales.h, floats in fp32. The quads (inputs 4q .. 4q+3) keep the sum of their
 // four |x8| within 255, so that every sum a plane can ask of a quad is a byte. An input is off by half
 // of sx. A span with an input that is not finite has sx NaN, so the output is NaN, never a wrong
-// number; where finite inputs overflow a quad, it is infinite or NaN.
+// number; so it is where finite inputs overflow a quad.
 // Implementations agree bit for bit, on any processor, and rows do not depend on each other.
 #pragma once
 
@@ -40,7 +40,7 @@ struct I8Span {
   int32_t abs_sum;  // of |x8|: at most 255 for each quad
 };
 
-// A largest input up to this counts as zero: 127 / size would overflow.
+// A largest input up to this counts as zero: far below it 127 / size overflows.
 inline constexpr float kI8Tiny = 1e-30f;
 
 // 127 / size; 0 where the span counts as zeros.

@@ -26,8 +26,11 @@ BITDIAL_INLINE I8Span QuantizeSpan(const float* x, int64_t span_inputs, int8_t* 
   const __m512 inverse = _mm512_set1_ps(I8Inverse(size));
   Int32x16 sum = {}, abs_sum = {};
   for (int64_t i = 0; i < span_inputs; i += 16) {
-    const __m512i values = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), inverse));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(x8 + i), _mm512_cvtsepi32_epi8(values));
+    const __m128i bytes = _mm512_cvtsepi32_epi8(
+        _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), inverse)));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(x8 + i), bytes);
+    // What was stored, so that sums stay small where an input is not finite.
+    const __m512i values = _mm512_cvtepi8_epi32(bytes);
     sum += Int32x16(values);
     abs_sum += Int32x16(_mm512_abs_epi32(values));
   }

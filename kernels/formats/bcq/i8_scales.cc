@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 #include "kernels/core/check.h"
 #include "kernels/core/dtype.h"
+#include "kernels/core/round.h"
 #include "kernels/formats/bcq/i8.h"
 #include "kernels/formats/bcq/prepare.h"
 
@@ -16,12 +18,6 @@ using bcq::kI8MaxPlanes;
 using bcq::kTileLanes;
 
 constexpr uint32_t kNumUnits = 16;  // tried: up to 12% above the least
-
-// rint for |value| < 2^22, in operations that every compiler vectorizes.
-float Round(float value) {
-  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23
-  return (value + kMagic) - kMagic;
-}
 
 // The scales of 64 outputs in a group.
 struct Lanes {
@@ -51,7 +47,7 @@ struct Lanes {
       const float inverse = 1.0f / unit;
       float error = 0;
       for (int p = 0; p < bits; ++p) {
-        const float off = alpha[p][lane] - Round(alpha[p][lane] * inverse) * unit;
+        const float off = alpha[p][lane] - RoundEven(alpha[p][lane] * inverse) * unit;
         error += off * off;
       }
       const bool is_better = error < best_error[lane];
@@ -70,7 +66,7 @@ void RoundAlphas(const uint16_t* alphas, int bits, int8_t* alpha_i8, uint16_t* u
     units[lane] = is_zero ? uint16_t{0} : static_cast<uint16_t>(lanes.best[lane]);
     const float inverse = is_zero ? 0.0f : 1.0f / bcq::I8Unit(units[lane]);
     for (int p = 0; p < bits; ++p) {
-      alpha_i8[p * kTileLanes + lane] = static_cast<int8_t>(Round(lanes.alpha[p][lane] * inverse));
+      alpha_i8[p * kTileLanes + lane] = static_cast<int8_t>(RoundEven(lanes.alpha[p][lane] * inverse));
     }
   }
 }

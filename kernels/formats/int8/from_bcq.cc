@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 
 #include "kernels/core/check.h"
 #include "kernels/core/dtype.h"
+#include "kernels/core/round.h"
 #include "kernels/formats/bcq/prepare.h"
 #include "kernels/formats/int8/int8.h"
 
@@ -16,13 +18,7 @@ using int8::kTileLanes;
 
 static_assert(kTileLanes == bcq::kTileLanes && int8::kMaxSpanInputs == bcq::kMaxSpanInputs);
 
-// rint for |value| < 2^22, in operations that every compiler vectorizes.
-float Round(float value) {
-  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23
-  return (value + kMagic) - kMagic;
-}
-
-// 64 outputs over a span.
+// 64 outputs over a span, without beta.
 class SpanWeights {
  public:
   SpanWeights(const BcqWeight& weight, int64_t tile, int64_t first_input, int64_t span_inputs)
@@ -32,41 +28,71 @@ class SpanWeights {
     const int64_t group = first_input / weight.group_size;
     const auto* const codes = weight.codes.As<uint32_t>();
     const uint16_t* const alphas = set.alpha + layout.AlphaOffset(tile, group, set.bits);
-    float fit[kTileLanes] = {}, size = 0;
+    float size = 0;
     for (int p = 0; p < set.bits; ++p) {
       const auto level = static_cast<float>(1 << (set.bits - 1 - p));
       size += level * level;
       float alpha[kTileLanes];
       for (int64_t lane = 0; lane < kTileLanes; ++lane) {
         alpha[lane] = F16ToF32(alphas[p * kTileLanes + lane]);
-        fit[lane] += level * alpha[lane];
+        fit_.alpha[lane] += level * alpha[lane];
       }
       for (int64_t first = 0; first < span_inputs; first += kBlockInputs) {
         AddPlane(codes + layout.CodeOffset(tile, p, (first_input + first) / kBlockInputs), alpha,
                  first);
       }
     }
-    for (int64_t lane = 0; lane < kTileLanes; ++lane) alpha_[lane] = F32ToF16(fit[lane] / size);
+    for (int64_t i = 0; i < span_inputs; ++i) {
+      for (int64_t lane = 0; lane < kTileLanes; ++lane) {
+        range_.alpha[lane] = std::max(range_.alpha[lane], std::abs(values_[i][lane]));
+      }
+    }
+    for (int64_t lane = 0; lane < kTileLanes; ++lane) {
+      fit_.alpha[lane] = F16ToF32(F32ToF16(fit_.alpha[lane] / size));
+      range_.alpha[lane] = F16ToF32(F32ToF16(range_.alpha[lane] / 255.0f));
+    }
   }
 
-  // weights [pair][64][2], alpha [64]
-  void Store(int8_t* weights, uint16_t* alpha) const {
-    float inverse[kTileLanes];
+  // weights [pair][64][2], alpha f16 [64]
+  void Store(int8_t* weights, uint16_t* alpha) {
+    Measure(fit_);
+    Measure(range_);
+    float chosen[kTileLanes], inverse[kTileLanes];
     for (int64_t lane = 0; lane < kTileLanes; ++lane) {
-      const float value = F16ToF32(alpha_[lane]);
-      inverse[lane] = value == 0 ? 0.0f : 1.0f / value;
-      alpha[lane] = alpha_[lane];
+      chosen[lane] = fit_.error[lane] <= range_.error[lane] ? fit_.alpha[lane] : range_.alpha[lane];
+      inverse[lane] = Inverse(chosen[lane]);
+      alpha[lane] = F32ToF16(chosen[lane]);
     }
     for (int64_t i = 0; i < span_inputs_; ++i) {
       for (int64_t lane = 0; lane < kTileLanes; ++lane) {
-        const float step = Round(0.5f * (values_[i][lane] * inverse[lane] - 1.0f));
         weights[(i / 2 * kTileLanes + lane) * 2 + i % 2] =
-            static_cast<int8_t>(std::clamp(step, -128.0f, 127.0f));
+            static_cast<int8_t>(Step(values_[i][lane] * inverse[lane]));
       }
     }
   }
 
  private:
+  // A grid for each output: alpha * (2 * step + 1).
+  struct Grid {
+    float alpha[kTileLanes] = {};
+    float error[kTileLanes] = {};  // sum of squares
+  };
+
+  static float Inverse(float alpha) { return alpha == 0 ? 0.0f : 1.0f / alpha; }
+  static float Step(float value) {  // in units of alpha
+    return std::clamp(RoundEven(0.5f * (value - 1.0f)), -128.0f, 127.0f);
+  }
+
+  void Measure(Grid& grid) const {
+    for (int64_t i = 0; i < span_inputs_; ++i) {
+      for (int64_t lane = 0; lane < kTileLanes; ++lane) {
+        const float alpha = grid.alpha[lane], value = values_[i][lane];
+        const float off = alpha * (2 * Step(value * Inverse(alpha)) + 1) - value;
+        grid.error[lane] += off * off;
+      }
+    }
+  }
+
   void AddPlane(const uint32_t* words, const float* alpha, int64_t first) {
     for (int64_t t = 0; t < kBlockInputs; ++t) {
       for (int64_t lane = 0; lane < kTileLanes; ++lane) {
@@ -78,8 +104,9 @@ class SpanWeights {
   }
 
   int64_t span_inputs_;
-  uint16_t alpha_[kTileLanes];
-  float values_[int8::kMaxSpanInputs][kTileLanes] = {};  // without beta
+  Grid fit_;    // of the planes' scales
+  Grid range_;  // of the values
+  float values_[int8::kMaxSpanInputs][kTileLanes] = {};
 };
 
 }  // namespace

@@ -32,7 +32,7 @@ namespace bitdial::kernels::int8 {
 inline constexpr int64_t kTileLanes = 64;
 inline constexpr int64_t kMaxSpanInputs = 128;  // 2 * 128 * 128 * 32767 + 128 * 32767 < 2^31
 
-// A largest input up to this counts as zero: 32767 / size would overflow.
+// A largest input up to this counts as zero: far below it 32767 / size overflows.
 inline constexpr float kTiny = 1e-30f;
 
 // Bytes of weights fetched ahead of use, into L2: the hardware's prefetchers end at every 4 KiB.

@@ -39,6 +39,10 @@ void RunSpan(const TileArgs& a, int64_t first, int64_t span, int64_t lane) {
   }
 #pragma GCC unroll 1
   for (; x < end; x += 2, w += kPairBytes) {
+    if (lane == 0) {
+      _mm_prefetch(reinterpret_cast<const char*>(w + kFetchAhead), _MM_HINT_T1);
+      _mm_prefetch(reinterpret_cast<const char*>(w + kFetchAhead + 64), _MM_HINT_T1);
+    }
     __m256i weights[kSlices];
 #pragma GCC unroll 4
     for (int i = 0; i < kSlices; ++i) {
@@ -107,9 +111,9 @@ void QuantizeAvx2(const float* x, int64_t row, const Rows& rows) noexcept {
     for (int64_t i = 0; i < rows.span_inputs; i += 16) {
       const __m256i low = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i), inverse));
       const __m256i high = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i + 8), inverse));
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i),
-                          _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xD8));
-      sum += Int32x8(low) + Int32x8(high);
+      const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xD8);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), words);
+      sum += Int32x8(_mm256_madd_epi16(words, _mm256_set1_epi16(1)));
     }
     rows.spans[row * rows.NumSpans() + span] = {Scale(size) + SumOfLanes(poison),
                                                 SumOfLanes(__m256i(sum))};

@@ -96,8 +96,9 @@ void QuantizeAvx512(const float* x, int64_t row, const Rows& rows) noexcept {
     Int32x16 sum = {};
     for (int64_t i = 0; i < rows.span_inputs; i += 16) {
       const __m512i values = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), inverse));
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), _mm512_cvtsepi32_epi16(values));
-      sum += Int32x16(values);
+      const __m256i words = _mm512_cvtsepi32_epi16(values);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), words);
+      sum += Int32x16(_mm512_cvtepi16_epi32(words));
     }
     rows.spans[row * rows.NumSpans() + span] = {Scale(size) + _mm512_reduce_add_ps(poison),
                                                 _mm512_reduce_add_epi32(__m512i(sum))};
