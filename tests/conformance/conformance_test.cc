@@ -125,22 +125,26 @@ TEST_P(KernelConformance, RowsDoNotDependOnCompanyOrThreads) {
   }
 }
 
+// Each with the next of its class by name: equality is transitive.
 TEST_P(KernelConformance, AgreesWithItsClassBitForBit) {
   const KernelRow& row = GetParam();
-  ThreadPool pool(1);
-  Stream stream(pool);
+  const KernelRow* next = nullptr;
   for (const KernelRow& other : AllRows()) {
     if (std::string(other.name) <= row.name || !(other.key == row.key)) continue;
     if (std::string(other.numeric_class) != row.numeric_class || !Table().IsRunnable(other))
       continue;
-    for (const MakeProblem& make : kProblems(row.key)) {
-      const Problem problem = make();
-      if (!row.supports(problem.shape).empty() || !other.supports(problem.shape).empty()) continue;
-      ASSERT_EQ(FirstDifference(problem.run(row, stream, 0, problem.num_rows),
-                                problem.run(other, stream, 0, problem.num_rows), problem.row_width),
-                "")
-          << row.name << " and " << other.name << ": " << problem.description;
-    }
+    if (next == nullptr || std::string(other.name) < next->name) next = &other;
+  }
+  if (next == nullptr) return;
+  ThreadPool pool(1);
+  Stream stream(pool);
+  for (const MakeProblem& make : kProblems(row.key)) {
+    const Problem problem = make();
+    if (!row.supports(problem.shape).empty() || !next->supports(problem.shape).empty()) continue;
+    ASSERT_EQ(FirstDifference(problem.run(row, stream, 0, problem.num_rows),
+                              problem.run(*next, stream, 0, problem.num_rows), problem.row_width),
+              "")
+        << row.name << " and " << next->name << ": " << problem.description;
   }
 }
 

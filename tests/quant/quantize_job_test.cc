@@ -225,6 +225,29 @@ TEST_F(QuantizeJobTest, FolderHoldsEverythingElseAsItWas) {
   EXPECT_EQ(report->num_bytes, num_bytes);
 }
 
+// Embedding and head: scales that are powers of two times the last one, whatever the method; linears are
+// the method's.
+TEST_F(QuantizeJobTest, EmbeddingAndHeadLieOnUniformGrids) {
+  const std::string source = WriteModel(dir_, "model", FakeModel());
+  ASSERT_THAT(Run(source, {.output = dir_ / "out", .head_bits = 6}), IsOk());
+  auto checkpoint = Checkpoint::Open(dir_ / "out");
+  ASSERT_THAT(checkpoint, IsOk());
+  const auto is_uniform = [&](const std::string& name) {
+    const kernels::CanonicalBcq bcq = *(*checkpoint)->ReadBcq(name);
+    const kernels::CanonicalScales& set = bcq.scales.back();
+    const int64_t out = set.alpha.shape[2];
+    for (int64_t i = 0; i < set.alpha.shape.NumElements(); ++i) {
+      const int64_t plane = i / out % set.bits, last = i + (set.bits - 1 - plane) * out;
+      const auto scale = [&](int64_t at) { return F16ToF32(set.alpha.As<uint16_t>()[at]); };
+      if (scale(i) != std::ldexp(scale(last), static_cast<int>(set.bits - 1 - plane))) return false;
+    }
+    return true;
+  };
+  EXPECT_TRUE(is_uniform("model.embed_tokens"));
+  EXPECT_TRUE(is_uniform("lm_head"));
+  EXPECT_FALSE(is_uniform("model.layers.0.mlp.down_proj"));
+}
+
 TEST_F(QuantizeJobTest, TiedHeadIsStoredOnce) {
   const std::string source = WriteModel(dir_, "model", FakeModel(), /*is_tied=*/true);
   const auto report = Run(source, {.output = dir_ / "out"});
