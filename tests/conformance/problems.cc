@@ -193,26 +193,39 @@ double LargestEntry(const float* x, int64_t span) {
   return largest;
 }
 
+// What rounding a row of x may add, for each of its spans: made once for all outputs.
+struct RowRounding {
+  std::vector<double> int8, int16;
+
+  RowRounding(const float* x, int64_t in, int64_t span) {
+    for (int64_t i = 0; i < in; i += span) {
+      int8.push_back(I8InputError(x + i, span));
+      // Half a scale for each lookup; 1.01 covers the roundings of the scale itself.
+      int16.push_back(1.01 * static_cast<double>(span / bcq::kTableInputs) * 0.5 *
+                      LargestEntry(x + i, span) / 1023);
+    }
+  }
+};
+
 // bcq_i8: inputs are off by half a scale of their span, weights by what their alphas are.
-double Int8Bound(const Weight& weight, const float* x, int64_t o) {
+double Int8Bound(const Weight& weight, const RowRounding& rounding, const float* x, int64_t o) {
   const int64_t in = weight.shape.in_features, span = bcq::SpanInputs(weight.shape.group_size);
+  const double of_weight = I8WeightError(weight.max_bits);
   double bound = 0;
   for (int64_t i = 0; i < in; ++i) {
-    const double input = I8InputError(x + i / span * span, span);
-    bound += weight.magnitude[o * in + i] *
-             (input + I8WeightError(weight.max_bits) * (std::abs(x[i]) + input));
+    const double input = rounding.int8[static_cast<size_t>(i / span)];
+    bound += weight.magnitude[o * in + i] * (input + of_weight * (std::abs(x[i]) + input));
   }
   return bound;
 }
 
 // lut4_i16: every lookup of a span is off by at most half of its scale, largest / 1023, and is
-// multiplied by the scales of the planes. 1.01 covers the roundings of the scale itself.
-double Int16Bound(const Weight& weight, const float* x, int64_t o) {
+// multiplied by the scales of the planes.
+double Int16Bound(const Weight& weight, const RowRounding& rounding, int64_t o) {
   const int64_t in = weight.shape.in_features, span = bcq::SpanInputs(weight.shape.group_size);
   double bound = 0;
   for (int64_t i = 0; i < in; i += span) {
-    bound += 1.01 * static_cast<double>(span / bcq::kTableInputs) * 0.5 *
-             LargestEntry(x + i, span) / 1023 * weight.magnitude[o * in + i];
+    bound += rounding.int16[static_cast<size_t>(i / span)] * weight.magnitude[o * in + i];
   }
   return bound;
 }
@@ -239,16 +252,20 @@ Problem LinearProblem(std::shared_ptr<Weight> weight, int64_t num_rows, bool wit
     roundings += weight->max_bits + groups * (weight->max_bits + 1);
   }
   for (int64_t row = 0; row < num_rows; ++row) {
+    const float* const x_row = x->Range(row, 1).data;
+    const bool is_bcq = weight->max_bits > 0;
+    const RowRounding rounding(x_row, is_bcq ? in : 0,
+                               is_bcq ? bcq::SpanInputs(weight->shape.group_size) : 1);
     for (int64_t o = 0; o < out; ++o) {
       double size = with_bias ? std::abs((*bias)[o]) : 0.0;
       for (int64_t i = 0; i < in; ++i) {
-        size += std::abs(x->Range(row, 1).data[i]) * weight->magnitude[o * in + i];
+        size += std::abs(x_row[i]) * weight->magnitude[o * in + i];
       }
       problem.bounds.push_back(roundings * kU * size);
-      if (weight->max_bits == 0) continue;
+      if (!is_bcq) continue;
       const bool is_rounded = weight->int8.has_value();  // by its reference too
-      problem.int8_bounds.push_back(is_rounded ? 0 : Int8Bound(*weight, x->Range(row, 1).data, o));
-      problem.int16_bounds.push_back(Int16Bound(*weight, x->Range(row, 1).data, o));
+      problem.int8_bounds.push_back(is_rounded ? 0 : Int8Bound(*weight, rounding, x_row, o));
+      problem.int16_bounds.push_back(Int16Bound(*weight, rounding, o));
     }
   }
   problem.run = [=](const KernelRow& row, Stream& stream, int64_t begin, int64_t count) {
