@@ -161,7 +161,8 @@ TEST_F(LinearChoiceTest, AForcedRowRunsEveryCallWithTheResultOfItsClass) {
       }
     }
   }
-  EXPECT_GE(compared.size(), 1u);
+  // Two rows that every machine has; on others more.
+  EXPECT_EQ(compared.count("bcq_linear_i8_dequant__ref"), 1u);
 }
 
 // Prompt and decode rows of one class are one call where their bits descend, and the same rows either way.
