@@ -34,8 +34,12 @@ std::string MissingFor(Backend backend, const CpuFeatures& features) {
 }
 
 std::string MissingFor(Extension extension, const CpuFeatures& features) {
-  const bool has = extension == Extension::kNone || (features.avx512_vbmi && features.avx512_vnni);
-  return has ? "" : "this processor lacks AVX-512 VBMI or VNNI";
+  if (extension == Extension::kNone) return "";
+  if (!features.avx512_vbmi || !features.avx512_vnni)
+    return "this processor lacks AVX-512 VBMI or VNNI";
+  if (extension == Extension::kVbmiVnniAmx && !features.amx_int8)
+    return "this processor lacks AMX-INT8, or the system does not let this process use it";
+  return "";
 }
 
 std::string KnownBackends() {

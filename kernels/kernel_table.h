@@ -48,7 +48,7 @@ enum class Backend : uint8_t { kCpuRef, kCpuAvx2, kCpuAvx512, kCuda };
 //           of planes, with a unit for each output and group; a head's weights, to 8 bits
 enum class Numerics : uint8_t { kExact, kInt16, kInt8 };  // ascending by how much
 // Instructions that a row needs beyond those of its backend.
-enum class Extension : uint8_t { kNone, kVbmiVnni };
+enum class Extension : uint8_t { kNone, kVbmiVnni, kVbmiVnniAmx };
 
 const char* Name(Op op);
 const char* Name(WeightFormat format);

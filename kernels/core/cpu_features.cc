@@ -2,7 +2,27 @@
 
 #include <fstream>
 
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace bitdial {
+namespace {
+
+// For this process, its threads and its children. Linux has no header for the two numbers that user
+// programs may rely on (its documentation: arch/x86/xstate).
+bool MayUseAmx() {
+#if defined(__x86_64__) && defined(__linux__)
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr long kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
+}  // namespace
 
 // __builtin_cpu_supports checks XCR0 as well as CPUID. This file is compiled without ISA flags.
 CpuFeatures DetectCpuFeatures() {
@@ -16,6 +36,8 @@ CpuFeatures DetectCpuFeatures() {
   features.avx512_vbmi = features.avx512 && __builtin_cpu_supports("avx512vbmi");
   features.avx512_vnni = features.avx512 && __builtin_cpu_supports("avx512vnni");
   features.avx512_bf16 = features.avx512 && __builtin_cpu_supports("avx512bf16");
+  features.amx_int8 = features.avx512 && __builtin_cpu_supports("amx-tile") &&
+                      __builtin_cpu_supports("amx-int8") && MayUseAmx();
 #endif
   return features;
 }

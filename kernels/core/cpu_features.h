@@ -12,8 +12,10 @@ struct CpuFeatures {
   bool avx512_vbmi = false;
   bool avx512_vnni = false;
   bool avx512_bf16 = false;
+  bool amx_int8 = false;  // amx tile + int8, and the process may use them
 };
 
+// On Linux a process asks before it uses AMX's registers; this asks.
 CpuFeatures DetectCpuFeatures();
 
 // The model string of /proc/cpuinfo, "unknown" when there is none.

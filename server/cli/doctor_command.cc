@@ -27,7 +27,8 @@ std::vector<std::pair<const char*, bool>> FeatureList(const CpuFeatures& feature
           {"avx512 f+bw+dq+vl", features.avx512},
           {"avx512_vbmi", features.avx512_vbmi},
           {"avx512_vnni", features.avx512_vnni},
-          {"avx512_bf16", features.avx512_bf16}};
+          {"avx512_bf16", features.avx512_bf16},
+          {"amx_int8", features.amx_int8}};
 }
 
 absl::Status Doctor(const DoctorOptions& options) {

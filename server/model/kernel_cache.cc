@@ -44,6 +44,7 @@ std::string KernelMachine() {
   add(features.avx512_vbmi, "vbmi");
   add(features.avx512_vnni, "vnni");
   add(features.avx512_bf16, "bf16");
+  add(features.amx_int8, "amx");
   return fmt::format("{}; bitdial {} {}", text, Version(), Commit());
 }
 

@@ -22,6 +22,13 @@ using ::testing::HasSubstr;
 constexpr CpuFeatures kNothing = {};
 constexpr CpuFeatures kAvx2Only = {.avx2 = true};
 constexpr CpuFeatures kAvx512 = {.avx2 = true, .avx512 = true};
+constexpr CpuFeatures kVnni = {
+    .avx2 = true, .avx512 = true, .avx512_vbmi = true, .avx512_vnni = true};
+constexpr CpuFeatures kAmx = {.avx2 = true,
+                              .avx512 = true,
+                              .avx512_vbmi = true,
+                              .avx512_vnni = true,
+                              .amx_int8 = true};
 constexpr KernelKey kDensePrompt = {
     .op = Op::kLinear, .weight_format = WeightFormat::kDense, .role = Role::kPrompt};
 constexpr KernelShape kDenseShape = {.in_features = 64, .out_features = 8};
@@ -123,8 +130,6 @@ TEST(KernelTable, TakesTheBestRowOfTheRole) {
 // Rows that round run only where they were asked for, and then before any other: a processor without
 // VBMI and VNNI takes AVX2's rather than AVX-512's exact one, since a class is a promise.
 TEST(KernelTable, RowsThatRoundAreTakenWhenAskedFor) {
-  CpuFeatures vnni = kAvx512;
-  vnni.avx512_vbmi = vnni.avx512_vnni = true;
   const KernelKey decode = {
       .op = Op::kLinear, .weight_format = WeightFormat::kBcq, .role = Role::kDecode};
   const KernelShape shape = {
@@ -133,35 +138,33 @@ TEST(KernelTable, RowsThatRoundAreTakenWhenAskedFor) {
     return std::string(
         (*KernelTable::Create(features, forced, numerics)->Find(decode, shape))->name);
   };
-  EXPECT_EQ(found(vnni, "", Numerics::kExact), "bcq_linear_f32_lut4__avx512");
-  EXPECT_EQ(found(vnni, "", Numerics::kInt8), "bcq_linear_i8_lut4__avx512");
+  EXPECT_EQ(found(kVnni, "", Numerics::kExact), "bcq_linear_f32_lut4__avx512");
+  EXPECT_EQ(found(kVnni, "", Numerics::kInt8), "bcq_linear_i8_lut4__avx512");
   EXPECT_EQ(found(kAvx512, "", Numerics::kInt8), "bcq_linear_i8_lut4__avx2");
-  EXPECT_EQ(found(vnni, "cpu_avx2", Numerics::kInt8), "bcq_linear_i8_lut4__avx2");
+  EXPECT_EQ(found(kVnni, "cpu_avx2", Numerics::kInt8), "bcq_linear_i8_lut4__avx2");
   EXPECT_EQ(found({}, "", Numerics::kInt8), "bcq_linear_i8_lut4__ref");
   EXPECT_EQ(found(kAvx512, "", Numerics::kInt16), "bcq_linear_i16_lut4__avx512");
-  EXPECT_EQ(found(vnni, "cpu_avx2", Numerics::kInt16), "bcq_linear_i16_lut4__avx2");
+  EXPECT_EQ(found(kVnni, "cpu_avx2", Numerics::kInt16), "bcq_linear_i16_lut4__avx2");
   EXPECT_EQ(found({}, "", Numerics::kInt16), "bcq_linear_i16_lut4__ref");
   KernelKey prompt = decode;
   prompt.role = Role::kPrompt;
   KernelShape many = shape;
   many.max_bits = 6;  // 8-bit scales are too coarse for it
-  const KernelTable int8 = KernelTable::Create(vnni, "", Numerics::kInt8).value();
+  const KernelTable int8 = KernelTable::Create(kVnni, "", Numerics::kInt8).value();
   EXPECT_STREQ((*int8.Find(prompt, shape))->numeric_class, "bcq_i8");  // that of decode rows
   EXPECT_STREQ((*int8.Find(prompt, many))->name, "bcq_linear_f32_dequant__avx512");
   // Prompts of int16 are exact.
-  const KernelTable int16 = KernelTable::Create(vnni, "", Numerics::kInt16).value();
+  const KernelTable int16 = KernelTable::Create(kVnni, "", Numerics::kInt16).value();
   EXPECT_STREQ((*int16.Find(prompt, shape))->name, "bcq_linear_f32_dequant__avx512");
   // What has no int8 row is not touched.
-  const KernelTable table = KernelTable::Create(vnni, "", Numerics::kInt8).value();
+  const KernelTable table = KernelTable::Create(kVnni, "", Numerics::kInt8).value();
   EXPECT_STREQ((*table.Find(kDensePrompt, kDenseShape))->name, "dense_linear_f32_chain__avx512");
 }
 
 // Every machine that this build knows, with every backend that may be forced and all numerics.
 std::vector<KernelTable> AllTables() {
-  constexpr CpuFeatures kVnni = {
-      .avx2 = true, .avx512 = true, .avx512_vbmi = true, .avx512_vnni = true};
   std::vector<KernelTable> tables;
-  for (const CpuFeatures& features : {kNothing, kAvx2Only, kAvx512, kVnni}) {
+  for (const CpuFeatures& features : {kNothing, kAvx2Only, kAvx512, kVnni, kAmx}) {
     for (const char* backend : {"", "cpu_ref", "cpu_avx2", "cpu_avx512"}) {
       for (Numerics numerics : {Numerics::kExact, Numerics::kInt16, Numerics::kInt8}) {
         auto table = KernelTable::Create(features, backend, numerics);
@@ -220,11 +223,10 @@ TEST(KernelTable, CandidatesAreOfOneClass) {
 // A forced row runs alone where it may run, and changes nothing where it may not: neither the class
 // nor any other row.
 TEST(KernelTable, AForcedRowRunsAloneInsideItsClass) {
-  const CpuFeatures vnni = {.avx2 = true, .avx512 = true, .avx512_vbmi = true, .avx512_vnni = true};
   for (Numerics numerics : {Numerics::kExact, Numerics::kInt16, Numerics::kInt8}) {
-    const KernelTable plain = *KernelTable::Create(vnni, "", numerics);
+    const KernelTable plain = *KernelTable::Create(kAmx, "", numerics);
     for (const KernelRow& forced : AllRows()) {
-      const auto table = KernelTable::Create(vnni, "", numerics, forced.name);
+      const auto table = KernelTable::Create(kAmx, "", numerics, forced.name);
       ASSERT_EQ(table.ok(), forced.numerics <= numerics) << table.status();
       if (!table.ok()) continue;
       for (const KernelRow& known : AllRows()) {
@@ -282,6 +284,9 @@ TEST(KernelTable, RefusesARowThatItCannotForce) {
   EXPECT_THAT(message(kAvx512, "", Numerics::kInt8, "bcq_linear_i8_lut4__avx512",
                       absl::StatusCode::kFailedPrecondition),
               HasSubstr("lacks AVX-512 VBMI or VNNI"));
+  EXPECT_THAT(message(kVnni, "", Numerics::kInt8, "bcq_linear_i8_amx__avx512",
+                      absl::StatusCode::kFailedPrecondition),
+              AllOf(HasSubstr("lacks AMX-INT8"), HasSubstr("does not let this process use it")));
   EXPECT_THAT(message(kAvx512, "cpu_avx2", Numerics::kExact, "bcq_linear_f32_lut4__avx512",
                       absl::StatusCode::kFailedPrecondition),
               HasSubstr("BITDIAL_FORCE_BACKEND is cpu_avx2"));

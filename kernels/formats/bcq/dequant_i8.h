@@ -97,5 +97,8 @@ void I8GemmAvx2(const I8GemmArgs& args) noexcept;
 void I8QuantizeAvx512(const float* x, int64_t row, const I8Rows& rows) noexcept;
 void I8PanelAvx512(const I8Panel& panel) noexcept;
 void I8GemmAvx512(const I8GemmArgs& args) noexcept;
+// Needs AMX too; rows of x are those of I8QuantizeAvx512. Its panel has no offset.
+void I8SignedPanelAvx512(const I8Panel& panel) noexcept;
+void I8GemmAmx(const I8GemmArgs& args) noexcept;
 
 }  // namespace bitdial::kernels::bcq

@@ -2,7 +2,7 @@
 // but the entry points in an anonymous namespace (invariant 6).
 //
 // A panel is uint8 [quad of inputs][64 outputs][4], a weight plus 128: vpdpbusd multiplies 16
-// outputs' quads with one quad of a row.
+// outputs' quads with one quad of a row. That of AMX (dequant_i8_amx.cc) is the same without the 128.
 #include <immintrin.h>
 
 #include "kernels/formats/bcq/dequant_i8.h"
@@ -19,11 +19,11 @@ constexpr int kOffset = 128;  // of a weight in a panel
 
 // 16 outputs of a span. Byte b of their words holds the signs of quads 2b and 2b + 1: copied to all
 // bytes of its lane, each tests the bit of its input.
-template <int kBits>
+template <int kBits, int kAdded>
 void BuildSlice(const I8Panel& panel, int64_t span, int slice) {
   const __m512i low_quad = _mm512_set1_epi32(0x08040201);
   const __m512i high_quad = _mm512_set1_epi32(static_cast<int>(0x80402010));
-  __m512i base = _mm512_set1_epi8(static_cast<char>(kOffset)), twice[kBits];
+  __m512i base = _mm512_set1_epi8(static_cast<char>(kAdded)), twice[kBits];
 #pragma GCC unroll 8
   for (int p = 0; p < kBits; ++p) {
     const __m512i alpha = SpreadAlphas(panel.Alpha(span) + p * kTileLanes, slice);
@@ -57,10 +57,27 @@ void BuildSlice(const I8Panel& panel, int64_t span, int slice) {
   }
 }
 
-template <int kBits>
-void BuildPanel(const I8Panel& panel) {
+template <int kBits, int kAdded>
+void BuildSlices(const I8Panel& panel) {
   for (int64_t span = 0; span < panel.num_spans; ++span) {
-    for (int slice = 0; slice < kSlices; ++slice) BuildSlice<kBits>(panel, span, slice);
+    for (int slice = 0; slice < kSlices; ++slice) BuildSlice<kBits, kAdded>(panel, span, slice);
+  }
+}
+
+// Each weight plus kAdded.
+template <int kAdded>
+void BuildPanel(const I8Panel& panel) {
+  switch (panel.set.bits) {
+    case 1:
+      return BuildSlices<1, kAdded>(panel);
+    case 2:
+      return BuildSlices<2, kAdded>(panel);
+    case 3:
+      return BuildSlices<3, kAdded>(panel);
+    case 4:
+      return BuildSlices<4, kAdded>(panel);
+    default:
+      return BuildSlices<kI8MaxPlanes, kAdded>(panel);
   }
 }
 
@@ -100,15 +117,12 @@ __attribute__((noinline)) void RunSpan(const I8GemmArgs& a, int64_t first, int64
       }
     }
   }
-  const uint16_t* const unit = a.panel.Unit(span);
-  const uint16_t* const beta = a.panel.Beta(span);
 #pragma GCC unroll 4
   for (int i = 0; i < kSlices; ++i) {
+    const SpanScales scales = LoadScales(a.panel.Unit(span), a.panel.Beta(span), i);
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
-      const I8Span& of_row = a.Span(first + r, span);
-      AddSpan(LoadUnit(unit + i * 16), beta == nullptr ? nullptr : beta + i * 16, of_row.scale,
-              of_row.scale * static_cast<float>(of_row.sum), sum[r][i],
+      AddSpan(scales, a.Span(first + r, span), sum[r][i],
               a.acc + (first + r) * kTileLanes + i * 16);
     }
   }
@@ -129,20 +143,8 @@ void I8QuantizeAvx512(const float* x, int64_t row, const I8Rows& rows) noexcept 
   }
 }
 
-void I8PanelAvx512(const I8Panel& panel) noexcept {
-  switch (panel.set.bits) {
-    case 1:
-      return BuildPanel<1>(panel);
-    case 2:
-      return BuildPanel<2>(panel);
-    case 3:
-      return BuildPanel<3>(panel);
-    case 4:
-      return BuildPanel<4>(panel);
-    default:
-      return BuildPanel<kI8MaxPlanes>(panel);
-  }
-}
+void I8PanelAvx512(const I8Panel& panel) noexcept { BuildPanel<kOffset>(panel); }
+void I8SignedPanelAvx512(const I8Panel& panel) noexcept { BuildPanel<0>(panel); }
 
 void I8GemmAvx512(const I8GemmArgs& args) noexcept {
   using RowsFn = void (*)(const I8GemmArgs&, int64_t);

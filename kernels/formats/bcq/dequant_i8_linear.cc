@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
+#include <functional>
 
 #include "kernels/core/scratch_cursor.h"
 #include "kernels/formats/bcq/segments.h"
@@ -93,8 +93,10 @@ void DequantI8Linear(const DequantI8Isa& isa, const LinearArgs& args, Stream& st
     for (int64_t r = 0; r < num_rows; ++r) {
       float* const out = args.y.Row(first + r) + begin;
       const float* const acc = tile.acc + r * kTileLanes;
-      for (int64_t o = 0; o < num_outs; ++o) {
-        out[o] = args.bias == nullptr ? acc[o] : acc[o] + args.bias[begin + o];
+      if (args.bias == nullptr) {
+        std::copy_n(acc, num_outs, out);
+      } else {
+        std::transform(acc, acc + num_outs, args.bias + begin, out, std::plus<>());
       }
     }
     code_bytes.fetch_add(segments[0].set.bits * layout.num_blocks * kTileLanes * int64_t{4},

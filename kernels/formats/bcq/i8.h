@@ -38,7 +38,11 @@ struct I8Span {
   float scale;      // sx
   int32_t sum;      // of x8
   int32_t abs_sum;  // of |x8|: at most 255 for each quad
+  float input_sum;  // sx * float(sum)
 };
+BITDIAL_INLINE I8Span MakeI8Span(float scale, int32_t sum, int32_t abs_sum) {
+  return {scale, sum, abs_sum, scale * static_cast<float>(sum)};
+}
 
 // A largest input up to this counts as zero: far below it 127 / size overflows.
 inline constexpr float kI8Tiny = 1e-30f;

@@ -44,9 +44,7 @@ BITDIAL_INLINE I8Span QuantizeSpan(const float* x, int64_t span_inputs, int8_t* 
     sum = _mm256_add_epi32(sum, _mm256_madd_epi16(values, ones));
     abs_sum = _mm256_add_epi32(abs_sum, _mm256_madd_epi16(_mm256_abs_epi16(values), ones));
   }
-  return {.scale = I8Scale(size) + SumOfLanes(poison),
-          .sum = SumOfLanes(sum),
-          .abs_sum = SumOfLanes(abs_sum)};
+  return MakeI8Span(I8Scale(size) + SumOfLanes(poison), SumOfLanes(sum), SumOfLanes(abs_sum));
 }
 
 BITDIAL_INLINE __m256i LoadAlphas(const int8_t* from) {
@@ -63,10 +61,7 @@ BITDIAL_INLINE void AddSpan(const uint16_t* unit, const uint16_t* beta, const I8
                             __m256i dot, float* acc) {
   const __m256 product = _mm256_mul_ps(_mm256_set1_ps(span.scale), _mm256_cvtepi32_ps(dot));
   __m256 y = _mm256_fmadd_ps(LoadUnit(unit), product, _mm256_loadu_ps(acc));
-  if (beta != nullptr) {
-    const float input_sum = span.scale * static_cast<float>(span.sum);
-    y = _mm256_fmadd_ps(LoadHalf(beta), _mm256_set1_ps(input_sum), y);
-  }
+  if (beta != nullptr) y = _mm256_fmadd_ps(LoadHalf(beta), _mm256_set1_ps(span.input_sum), y);
   _mm256_storeu_ps(acc, y);
 }
 

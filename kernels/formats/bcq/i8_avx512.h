@@ -34,9 +34,9 @@ BITDIAL_INLINE I8Span QuantizeSpan(const float* x, int64_t span_inputs, int8_t* 
     sum += Int32x16(values);
     abs_sum += Int32x16(_mm512_abs_epi32(values));
   }
-  return {.scale = I8Scale(size) + _mm512_reduce_add_ps(poison),
-          .sum = _mm512_reduce_add_epi32(__m512i(sum)),
-          .abs_sum = _mm512_reduce_add_epi32(__m512i(abs_sum))};
+  return MakeI8Span(I8Scale(size) + _mm512_reduce_add_ps(poison),
+                    _mm512_reduce_add_epi32(__m512i(sum)),
+                    _mm512_reduce_add_epi32(__m512i(abs_sum)));
 }
 
 // The a8 of a slice's 16 outputs, each in the 4 bytes of its lane, from those of the tile.
@@ -55,13 +55,27 @@ BITDIAL_INLINE __m512 LoadUnit(const uint16_t* from) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(units), 16));
 }
 
+// What 16 outputs of a span are scaled with.
+struct SpanScales {
+  __m512 unit;
+  __m512 beta;  // only where there is one
+  bool has_beta;
+};
+// From those of the tile; betas may be null.
+BITDIAL_INLINE SpanScales LoadScales(const uint16_t* units, const uint16_t* betas, int64_t slice) {
+  return {.unit = LoadUnit(units + slice * 16),
+          .beta = betas == nullptr ? _mm512_setzero_ps() : LoadHalf(betas + slice * 16),
+          .has_beta = betas != nullptr};
+}
+
 // 16 outputs of a row go on over a span: what i8.h says of y.
-BITDIAL_INLINE void AddSpan(__m512 unit, const uint16_t* beta, float scale, float input_sum,
-                            Int32x16 dot, float* acc) {
-  __m512 y = _mm512_fmadd_ps(unit, _mm512_mul_ps(_mm512_set1_ps(scale), ToFloats(dot)),
-                             _mm512_loadu_ps(acc));
-  if (beta != nullptr) y = _mm512_fmadd_ps(LoadHalf(beta), _mm512_set1_ps(input_sum), y);
-  _mm512_storeu_ps(acc, y);
+BITDIAL_INLINE __m512 AddSpan(const SpanScales& scales, const I8Span& span, Int32x16 dot, __m512 y) {
+  y = _mm512_fmadd_ps(scales.unit, _mm512_mul_ps(_mm512_set1_ps(span.scale), ToFloats(dot)), y);
+  return scales.has_beta ? _mm512_fmadd_ps(scales.beta, _mm512_set1_ps(span.input_sum), y) : y;
+}
+// The same where y lies in memory.
+BITDIAL_INLINE void AddSpan(const SpanScales& scales, const I8Span& span, Int32x16 dot, float* acc) {
+  _mm512_storeu_ps(acc, AddSpan(scales, span, dot, _mm512_loadu_ps(acc)));
 }
 
 }  // namespace bitdial::kernels::bcq::avx512

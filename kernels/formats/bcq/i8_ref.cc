@@ -20,20 +20,20 @@ I8Span QuantizeSpan(const float* x, int64_t span_inputs, int8_t* x8) {
   }
   const float size = std::max(largest, quad * kI8QuadShare);
   const float inverse = I8Inverse(size);
-  I8Span span = {.scale = I8Scale(size) + poison, .sum = 0, .abs_sum = 0};
+  int32_t sum = 0, abs_sum = 0;
   for (int64_t i = 0; i < span_inputs; ++i) {
     const float scaled = x[i] * inverse;
     x8[i] = std::abs(scaled) < 128.0f ? static_cast<int8_t>(std::nearbyint(scaled)) : int8_t{0};
-    span.sum += x8[i];
-    span.abs_sum += std::abs(x8[i]);
+    sum += x8[i];
+    abs_sum += std::abs(x8[i]);
   }
-  return span;
+  return MakeI8Span(I8Scale(size) + poison, sum, abs_sum);
 }
 
 // y of one output goes on over a span.
 void AddSpan(uint16_t unit, const uint16_t* beta, const I8Span& span, int32_t dot, float& y) {
   y = std::fma(I8Unit(unit), span.scale * static_cast<float>(dot), y);
-  if (beta != nullptr) y = std::fma(F16ToF32(*beta), span.scale * static_cast<float>(span.sum), y);
+  if (beta != nullptr) y = std::fma(F16ToF32(*beta), span.input_sum, y);
 }
 
 struct Reference {

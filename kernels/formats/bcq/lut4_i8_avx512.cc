@@ -88,17 +88,16 @@ struct Isa {
       }
     }
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
-      const I8Span& span = pass.Span(r);
-      // The low half of each lane; both factors fit 16 bits.
-      const __m512i less = _mm512_set1_epi32(-span.abs_sum & 0xffff);
-      const float input_sum = span.scale * static_cast<float>(span.sum);
+    for (int s = 0; s < kSlices; ++s) {
+      const SpanScales scales = LoadScales(pass.unit, pass.beta, s);
 #pragma GCC unroll 4
-      for (int s = 0; s < kSlices; ++s) {
+      for (int r = 0; r < kRows; ++r) {
+        const I8Span& span = pass.Span(r);
+        // The low half of each lane; both factors fit 16 bits.
+        const __m512i less = _mm512_set1_epi32(-span.abs_sum & 0xffff);
         const __m512i twice = _mm512_slli_epi32(__m512i(sum[r][s]), 1);
         const __m512i dot = _mm512_dpwssd_epi32(twice, __m512i(alpha_sum[s]), less);
-        AddSpan(LoadUnit(pass.unit + s * 16), pass.beta == nullptr ? nullptr : pass.beta + s * 16,
-                span.scale, input_sum, Int32x16(dot), pass.acc + r * pass.acc_stride + s * 16);
+        AddSpan(scales, span, Int32x16(dot), pass.acc + r * pass.acc_stride + s * 16);
       }
     }
   }

@@ -81,6 +81,10 @@ void DequantI8Avx512(const LinearArgs& args, Stream& stream) noexcept {
   bcq::DequantI8Linear({1, bcq::I8QuantizeAvx512, bcq::I8PanelAvx512, bcq::I8GemmAvx512}, args,
                        stream);
 }
+void DequantI8Amx(const LinearArgs& args, Stream& stream) noexcept {
+  bcq::DequantI8Linear({1, bcq::I8QuantizeAvx512, bcq::I8SignedPanelAvx512, bcq::I8GemmAmx}, args,
+                       stream);
+}
 
 constexpr KernelKey kPrompt = {
     .op = Op::kLinear, .weight_format = WeightFormat::kBcq, .role = Role::kPrompt};
@@ -107,6 +111,8 @@ const KernelRow kRows[] = {
      LinearFn{Lut4I16Ref}, Numerics::kInt16},
     {kBoth, Backend::kCpuAvx512, "bcq_linear_i8_lut4__avx512", "bcq_i8", SupportsI8,
      LinearFn{Lut4I8Avx512}, Numerics::kInt8, Extension::kVbmiVnni},
+    {kBoth, Backend::kCpuAvx512, "bcq_linear_i8_amx__avx512", "bcq_i8", SupportsI8,
+     LinearFn{DequantI8Amx}, Numerics::kInt8, Extension::kVbmiVnniAmx, kManyRows},
     {kBoth, Backend::kCpuAvx512, "bcq_linear_i8_dequant__avx512", "bcq_i8", SupportsI8,
      LinearFn{DequantI8Avx512}, Numerics::kInt8, Extension::kVbmiVnni, kManyRows},
     {kBoth, Backend::kCpuAvx2, "bcq_linear_i8_lut4__avx2", "bcq_i8", SupportsI8,
