@@ -6,10 +6,20 @@
 namespace bitdial::kernels {
 namespace {
 
-constexpr cpu::AttentionKernels<uint16_t> kAvx2 = {cpu::avx2::WidenF16, cpu::avx2::ScoreKeys,
-                                                   cpu::avx2::AddValues};
-constexpr cpu::AttentionKernels<uint16_t> kAvx512 = {cpu::avx512::WidenF16, cpu::avx512::ScoreKeys,
-                                                     cpu::avx512::AddValues};
+constexpr cpu::AttentionKernels<uint16_t> kAvx2 = {
+    .score_keys = cpu::avx2::ScoreKeysF16,
+    .add_values = cpu::avx2::AddValuesF16,
+    .max_direct_queries = 4,
+    .widen = cpu::avx2::WidenF16,
+    .score_widened = cpu::avx2::ScoreKeysF32,
+    .add_widened = cpu::avx2::AddValuesF32};
+constexpr cpu::AttentionKernels<uint16_t> kAvx512 = {
+    .score_keys = cpu::avx512::ScoreKeysF16,
+    .add_values = cpu::avx512::AddValuesF16,
+    .max_direct_queries = 8,
+    .widen = cpu::avx512::WidenF16,
+    .score_widened = cpu::avx512::ScoreKeysF32,
+    .add_widened = cpu::avx512::AddValuesF32};
 
 void Append(cpu::NarrowF16Fn* narrow, const KvAppendArgs& args, Stream& stream) {
   const KvSegment& segment = args.segment;

@@ -10,9 +10,20 @@ void Copy(const float* from, float* to, int64_t n) noexcept {
   std::memcpy(to, from, static_cast<size_t>(n) * sizeof(float));
 }
 
-constexpr cpu::AttentionKernels<float> kAvx2 = {Copy, cpu::avx2::ScoreKeys, cpu::avx2::AddValues};
-constexpr cpu::AttentionKernels<float> kAvx512 = {Copy, cpu::avx512::ScoreKeys,
-                                                  cpu::avx512::AddValues};
+constexpr cpu::AttentionKernels<float> kAvx2 = {
+    .score_keys = cpu::avx2::ScoreKeysF32,
+    .add_values = cpu::avx2::AddValuesF32,
+    .max_direct_queries = cpu::kMaxQueries,
+    .widen = Copy,
+    .score_widened = cpu::avx2::ScoreKeysF32,
+    .add_widened = cpu::avx2::AddValuesF32};
+constexpr cpu::AttentionKernels<float> kAvx512 = {
+    .score_keys = cpu::avx512::ScoreKeysF32,
+    .add_values = cpu::avx512::AddValuesF32,
+    .max_direct_queries = cpu::kMaxQueries,
+    .widen = Copy,
+    .score_widened = cpu::avx512::ScoreKeysF32,
+    .add_widened = cpu::avx512::AddValuesF32};
 
 }  // namespace
 

@@ -9,12 +9,17 @@
 
 namespace bitdial::kernels::cpu {
 
-// A KV format on one ISA: how its elements become f32, exactly.
+// A KV format on one ISA. Elements become f32 exactly, so where they do changes no bit.
 template <typename Element>
 struct AttentionKernels {
+  // On rows as they lie in the cache.
+  ScoreKeysFn<Element>* score_keys;
+  AddValuesFn<Element>* add_values;
+  // Up to so many queries; for more it pays to widen a tile once, of which the others read.
+  int64_t max_direct_queries;
   void (*widen)(const Element* from, float* to, int64_t n) noexcept;
-  ScoreKeysFn* score_keys;
-  AddValuesFn* add_values;
+  ScoreKeysFn<float>* score_widened;
+  AddValuesFn<float>* add_widened;
 };
 
 // The query heads of one KV head for some rows of one sequence. Its memory (136 KiB at the largest
@@ -36,15 +41,12 @@ class TiledAttention {
 
   void Run() {
     LoadQueries();
-    const auto [first, last] =
-        std::minmax_element(args_.positions + row_begin_, args_.positions + row_begin_ + num_rows_);
-    for (int64_t begin = 0; begin <= *last; begin += kKeyTile) {
-      const int64_t num_keys = std::min(kKeyTile, *last + 1 - begin);
-      const bool all_see_all = *first >= begin + num_keys - 1;
-      ReadTile(0, begin, num_keys);
-      ForVisible(begin, num_keys, all_see_all, kernels_.score_keys);
-      ReadTile(segment_.num_kv_heads, begin, num_keys);
-      ForVisible(begin, num_keys, all_see_all, kernels_.add_values);
+    const bool is_direct = segment_.head_dim == padded_dim_ &&
+                           num_rows_ * group_heads_ <= kernels_.max_direct_queries;
+    if (is_direct) {
+      Walk<Element>(&TiledAttention::FindRows, kernels_.score_keys, kernels_.add_values);
+    } else {
+      Walk<float>(&TiledAttention::WidenRows, kernels_.score_widened, kernels_.add_widened);
     }
     StoreOutputs();
   }
@@ -71,38 +73,59 @@ class TiledAttention {
     }
   }
 
-  // Tokens [begin, begin + num_keys) of K (head_base 0) or V (head_base num_kv_heads) as f32
-  // [num_keys, padded_dim].
-  void ReadTile(int64_t head_base, int64_t begin, int64_t num_keys) {
-    const int64_t dim = segment_.head_dim;
+  // Rows of tokens [begin, begin + num_keys), of K (head_base 0) or V (head_base num_kv_heads).
+  template <typename T>
+  using RowsFn = void (TiledAttention::*)(int64_t head_base, int64_t begin, int64_t num_keys,
+                                          const T** rows);
+
+  template <typename T>
+  void Walk(RowsFn<T> get_rows, ScoreKeysFn<T>* score_keys, AddValuesFn<T>* add_values) {
+    const int32_t* const positions = args_.positions + row_begin_;
+    const auto [first, last] = std::minmax_element(positions, positions + num_rows_);
+    for (int64_t begin = 0; begin <= *last; begin += kKeyTile) {
+      const int64_t num_keys = std::min(kKeyTile, *last + 1 - begin);
+      const bool all_see_all = *first >= begin + num_keys - 1;
+      const T* rows[kKeyTile];
+      (this->*get_rows)(0, begin, num_keys, rows);
+      ForVisible(begin, num_keys, all_see_all, score_keys, rows);
+      (this->*get_rows)(segment_.num_kv_heads, begin, num_keys, rows);
+      ForVisible(begin, num_keys, all_see_all, add_values, rows);
+    }
+  }
+
+  void FindRows(int64_t head_base, int64_t begin, int64_t num_keys, const Element** rows) {
     for (int64_t key = 0; key < num_keys;) {
       const KvSlot slot = FindSlot(segment_, args_.seq_idx[row_begin_], begin + key);
-      const Element* from = KRow<Element>(segment_, slot, head_base + kv_head_);
-      const int64_t run = std::min(num_keys - key, segment_.block_tokens - slot.slot);
-      if (dim == padded_dim_) {
-        kernels_.widen(from, tile_ + key * dim, run * dim);
-      } else {
-        for (int64_t i = 0; i < run; ++i) {
-          float* to = tile_ + (key + i) * padded_dim_;
-          kernels_.widen(from + i * dim, to, dim);
-          std::fill(to + dim, to + padded_dim_, 0.0f);
-        }
-      }
-      key += run;
+      const Element* row = KRow<Element>(segment_, slot, head_base + kv_head_);
+      const int64_t end = std::min(num_keys, key + segment_.block_tokens - slot.slot);
+      for (; key < end; ++key, row += segment_.head_dim) rows[key] = row;
+    }
+  }
+
+  // As f32 in tile_ [num_keys, padded_dim].
+  void WidenRows(int64_t head_base, int64_t begin, int64_t num_keys, const float** rows) {
+    const Element* from[kKeyTile];
+    FindRows(head_base, begin, num_keys, from);
+    for (int64_t key = 0; key < num_keys; ++key) {
+      float* const to = tile_ + key * padded_dim_;
+      kernels_.widen(from[key], to, segment_.head_dim);
+      std::fill(to + segment_.head_dim, to + padded_dim_, 0.0f);
+      rows[key] = to;
     }
   }
 
   // One call for all queries where every row sees the whole tile, else one a row with the keys that
   // row sees.
-  template <typename TileFn>
-  void ForVisible(int64_t begin, int64_t num_keys, bool all_see_all, TileFn* run) {
+  template <typename TileFn, typename T>
+  void ForVisible(int64_t begin, int64_t num_keys, bool all_see_all, TileFn* run,
+                  const T* const* rows) {
     if (all_see_all) {
-      run(StateOf(0, num_rows_), tile_, num_keys);
+      run(StateOf(0, num_rows_), rows, num_keys);
       return;
     }
     for (int64_t row = 0; row < num_rows_; ++row) {
       const int64_t visible = std::min(num_keys, args_.positions[row_begin_ + row] + 1 - begin);
-      if (visible > 0) run(StateOf(row, 1), tile_, visible);
+      if (visible > 0) run(StateOf(row, 1), rows, visible);
     }
   }
 

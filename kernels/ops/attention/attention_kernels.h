@@ -27,21 +27,29 @@ struct AttentionState {
   float scale;
 };
 
-// For every query: the scores of num_keys (1..64) keys [num_keys, padded_dim], each a 16-lane FMA
-// dot product times scale; then max, sum and out are moved to the new maximum and weights =
-// e^(score - max), +0 past num_keys.
-using ScoreKeysFn = void(const AttentionState& state, const float* keys, int64_t num_keys) noexcept;
-// out += weights * values [num_keys, padded_dim], keys in ascending order, one FMA each.
-using AddValuesFn = void(const AttentionState& state, const float* values,
+// keys, values: the rows [padded_dim] of num_keys (1..64) tokens, wherever they lie.
+
+// For every query: the score of each key, a 16-lane FMA dot product times scale; then max, sum and out
+// are moved to the new maximum and weights = e^(score - max), +0 past num_keys.
+template <typename Element>
+using ScoreKeysFn = void(const AttentionState& state, const Element* const* keys,
+                         int64_t num_keys) noexcept;
+// out += weights * values, in ascending order, one FMA each.
+template <typename Element>
+using AddValuesFn = void(const AttentionState& state, const Element* const* values,
                          int64_t num_keys) noexcept;
 
 namespace avx2 {
-ScoreKeysFn ScoreKeys;
-AddValuesFn AddValues;
+ScoreKeysFn<float> ScoreKeysF32;
+AddValuesFn<float> AddValuesF32;
+ScoreKeysFn<uint16_t> ScoreKeysF16;
+AddValuesFn<uint16_t> AddValuesF16;
 }  // namespace avx2
 namespace avx512 {
-ScoreKeysFn ScoreKeys;
-AddValuesFn AddValues;
+ScoreKeysFn<float> ScoreKeysF32;
+AddValuesFn<float> AddValuesF32;
+ScoreKeysFn<uint16_t> ScoreKeysF16;
+AddValuesFn<uint16_t> AddValuesF16;
 }  // namespace avx512
 
 }  // namespace bitdial::kernels::cpu

@@ -8,9 +8,10 @@ constexpr int kDotKeys = 4;
 
 // Scores of kQueries queries and the four keys at `keys`; kernel-internal rows past the last key
 // repeat it.
-template <int kQueries>
-BITDIAL_X16 void Score4(const float* q, int64_t dim, const float* const (&keys)[kDotKeys],
-                        float scale, float* weights) {
+template <typename Reader, int kQueries>
+BITDIAL_X16 void Score4(const float* q, int64_t dim,
+                        const typename Reader::Element* const (&keys)[kDotKeys], float scale,
+                        float* weights) {
   F32x16 sum[kQueries][kDotKeys];
 #pragma GCC unroll 4
   for (int i = 0; i < kQueries; ++i) {
@@ -20,7 +21,7 @@ BITDIAL_X16 void Score4(const float* q, int64_t dim, const float* const (&keys)[
   for (int64_t c = 0; c < dim; c += 16) {
     F32x16 key[kDotKeys];
 #pragma GCC unroll 4
-    for (int j = 0; j < kDotKeys; ++j) key[j] = Load(keys[j] + c);
+    for (int j = 0; j < kDotKeys; ++j) key[j] = Reader::Read(keys[j] + c);
 #pragma GCC unroll 4
     for (int i = 0; i < kQueries; ++i) {
       const F32x16 query = Load(q + i * dim + c);
@@ -32,6 +33,20 @@ BITDIAL_X16 void Score4(const float* q, int64_t dim, const float* const (&keys)[
   for (int i = 0; i < kQueries; ++i) {
     const __m128 dots = ReduceAdd4(sum[i][0], sum[i][1], sum[i][2], sum[i][3]);
     _mm_storeu_ps(weights + i * kKeyTile, _mm_mul_ps(dots, _mm_set1_ps(scale)));
+  }
+}
+
+// Of the last kQueries queries or fewer.
+template <typename Reader, int kQueries>
+BITDIAL_X16 void ScoreRest(const AttentionState& s, int64_t query,
+                           const typename Reader::Element* const (&keys)[kDotKeys], int64_t j) {
+  if constexpr (kQueries > 0) {
+    if (query + kQueries > s.num_queries) {
+      ScoreRest<Reader, kQueries - 1>(s, query, keys, j);
+    } else {
+      Score4<Reader, kQueries>(s.q + query * s.padded_dim, s.padded_dim, keys, s.scale,
+                               s.weights + query * kKeyTile + j);
+    }
   }
 }
 
@@ -59,20 +74,20 @@ BITDIAL_X16 void Soften(float* weights, int64_t num_keys, float* max, float* sum
   for (int64_t c = 0; c < dim; c += 16) Store(out + c, Mul(Load(out + c), factor));
 }
 
-// kQueries queries by kChunks * 16 channels of out stay in registers while the keys pass.
-template <int kQueries, int kChunks>
-BITDIAL_X16 void AddValuesTile(const float* weights, const float* values, int64_t num_keys,
-                               int64_t dim, float* out) {
+// Channels [channel, channel + kChunks * 16) of kQueries queries stay in registers while the keys pass.
+template <typename Reader, int kQueries, int kChunks>
+BITDIAL_X16 void AddValuesTile(const float* weights, const typename Reader::Element* const* values,
+                               int64_t num_keys, int64_t dim, int64_t channel, float* out) {
   F32x16 sum[kQueries][kChunks];
 #pragma GCC unroll 4
   for (int i = 0; i < kQueries; ++i) {
 #pragma GCC unroll 4
-    for (int c = 0; c < kChunks; ++c) sum[i][c] = Load(out + i * dim + c * 16);
+    for (int c = 0; c < kChunks; ++c) sum[i][c] = Load(out + i * dim + channel + c * 16);
   }
   for (int64_t j = 0; j < num_keys; ++j) {
     F32x16 value[kChunks];
 #pragma GCC unroll 4
-    for (int c = 0; c < kChunks; ++c) value[c] = Load(values + j * dim + c * 16);
+    for (int c = 0; c < kChunks; ++c) value[c] = Reader::Read(values[j] + channel + c * 16);
 #pragma GCC unroll 4
     for (int i = 0; i < kQueries; ++i) {
       const F32x16 weight = Set1(weights[i * kKeyTile + j]);
@@ -83,42 +98,44 @@ BITDIAL_X16 void AddValuesTile(const float* weights, const float* values, int64_
 #pragma GCC unroll 4
   for (int i = 0; i < kQueries; ++i) {
 #pragma GCC unroll 4
-    for (int c = 0; c < kChunks; ++c) Store(out + i * dim + c * 16, sum[i][c]);
+    for (int c = 0; c < kChunks; ++c) Store(out + i * dim + channel + c * 16, sum[i][c]);
   }
 }
 
-template <int kQueries>
-BITDIAL_X16 void AddValuesOf(const AttentionState& s, int64_t query, const float* values,
-                             int64_t num_keys) {
-  constexpr int kChunks = kDotRows == 1 ? 2 : 4;  // 16 accumulators on 32 registers, 8 on 16
+// As many queries as leave room for values beside their sums: 16 accumulators on 32 registers, 8 on 16.
+constexpr int kValueQueries = kDotRows == 1 ? 2 : 4;
+
+// The next kQueries queries, or fewer where these are the last. Returns how many.
+template <typename Reader, int kQueries = kValueQueries>
+BITDIAL_X16 int64_t AddValuesOf(const AttentionState& s, int64_t query,
+                                const typename Reader::Element* const* values, int64_t num_keys) {
+  constexpr int kChunks = kDotRows == 1 ? 2 : 4;
+  if constexpr (kQueries > 1) {
+    if (query + kQueries > s.num_queries)
+      return AddValuesOf<Reader, kQueries - 1>(s, query, values, num_keys);
+  }
   const float* weights = s.weights + query * kKeyTile;
   float* out = s.out + query * s.padded_dim;
   int64_t c = 0;
-  for (; c + kChunks * 16 <= s.padded_dim; c += kChunks * 16) {
-    AddValuesTile<kQueries, kChunks>(weights, values + c, num_keys, s.padded_dim, out + c);
-  }
-  for (; c < s.padded_dim; c += 16) {
-    AddValuesTile<kQueries, 1>(weights, values + c, num_keys, s.padded_dim, out + c);
-  }
+  for (; c + kChunks * 16 <= s.padded_dim; c += kChunks * 16)
+    AddValuesTile<Reader, kQueries, kChunks>(weights, values, num_keys, s.padded_dim, c, out);
+  for (; c < s.padded_dim; c += 16)
+    AddValuesTile<Reader, kQueries, 1>(weights, values, num_keys, s.padded_dim, c, out);
+  return kQueries;
 }
 
-}  // namespace
-
-void ScoreKeys(const AttentionState& s, const float* keys, int64_t num_keys) noexcept {
+template <typename Reader>
+BITDIAL_X16 void ScoreAll(const AttentionState& s, const typename Reader::Element* const* keys,
+                       int64_t num_keys) {
   for (int64_t j = 0; j < num_keys; j += kDotKeys) {
-    const float* four[kDotKeys];
-    for (int64_t i = 0; i < kDotKeys; ++i) {
-      four[i] = keys + (j + i < num_keys ? j + i : num_keys - 1) * s.padded_dim;
-    }
+    const typename Reader::Element* four[kDotKeys];
+    for (int64_t i = 0; i < kDotKeys; ++i) four[i] = keys[j + i < num_keys ? j + i : num_keys - 1];
     int64_t query = 0;
     for (; query + kDotRows <= s.num_queries; query += kDotRows) {
-      Score4<kDotRows>(s.q + query * s.padded_dim, s.padded_dim, four, s.scale,
-                       s.weights + query * kKeyTile + j);
+      Score4<Reader, kDotRows>(s.q + query * s.padded_dim, s.padded_dim, four, s.scale,
+                               s.weights + query * kKeyTile + j);
     }
-    for (; query < s.num_queries; ++query) {
-      Score4<1>(s.q + query * s.padded_dim, s.padded_dim, four, s.scale,
-                s.weights + query * kKeyTile + j);
-    }
+    ScoreRest<Reader, kDotRows - 1>(s, query, four, j);
   }
   for (int64_t query = 0; query < s.num_queries; ++query) {
     Soften(s.weights + query * kKeyTile, num_keys, s.max + query, s.sum + query,
@@ -126,12 +143,27 @@ void ScoreKeys(const AttentionState& s, const float* keys, int64_t num_keys) noe
   }
 }
 
-void AddValues(const AttentionState& s, const float* values, int64_t num_keys) noexcept {
-  constexpr int kQueries = kDotRows == 1 ? 2 : 4;
-  int64_t query = 0;
-  for (; query + kQueries <= s.num_queries; query += kQueries)
-    AddValuesOf<kQueries>(s, query, values, num_keys);
-  for (; query < s.num_queries; ++query) AddValuesOf<1>(s, query, values, num_keys);
+template <typename Reader>
+BITDIAL_X16 void AddAll(const AttentionState& s, const typename Reader::Element* const* values,
+                     int64_t num_keys) {
+  for (int64_t query = 0; query < s.num_queries;)
+    query += AddValuesOf<Reader>(s, query, values, num_keys);
+}
+
+}  // namespace
+
+void ScoreKeysF32(const AttentionState& s, const float* const* keys, int64_t num_keys) noexcept {
+  ScoreAll<F32Reader>(s, keys, num_keys);
+}
+void AddValuesF32(const AttentionState& s, const float* const* values, int64_t num_keys) noexcept {
+  AddAll<F32Reader>(s, values, num_keys);
+}
+void ScoreKeysF16(const AttentionState& s, const uint16_t* const* keys, int64_t num_keys) noexcept {
+  ScoreAll<F16Reader>(s, keys, num_keys);
+}
+void AddValuesF16(const AttentionState& s, const uint16_t* const* values,
+                  int64_t num_keys) noexcept {
+  AddAll<F16Reader>(s, values, num_keys);
 }
 
 }  // namespace bitdial::kernels::cpu::BITDIAL_ISA
