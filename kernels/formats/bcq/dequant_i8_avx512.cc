@@ -15,14 +15,13 @@ using namespace avx512;  // NOLINT: all of it is this file's
 
 constexpr int64_t kQuadBytes = kTileLanes * kQuadInputs;
 constexpr int64_t kSliceBytes = kQuadBytes / kSlices;
+constexpr int kBlockQuads = kBlockInputs / kQuadInputs;
 constexpr int kOffset = 128;  // of a weight in a panel
 
-// 16 outputs of a span. Byte b of their words holds the signs of quads 2b and 2b + 1: copied to all
-// bytes of its lane, each tests the bit of its input.
+// 16 outputs of a span. A quad of a block of 32 inputs is {q, 8 + q, 16 + q, 24 + q}: bit q of each
+// byte of a word, so that a word as it lies in memory is tested for all four at once.
 template <int kBits, int kAdded>
-void BuildSlice(const I8Panel& panel, int64_t span, int slice) {
-  const __m512i low_quad = _mm512_set1_epi32(0x08040201);
-  const __m512i high_quad = _mm512_set1_epi32(static_cast<int>(0x80402010));
+BITDIAL_INLINE void BuildSlice(const I8Panel& panel, int64_t span, int slice) {
   __m512i base = _mm512_set1_epi8(static_cast<char>(kAdded)), twice[kBits];
 #pragma GCC unroll 8
   for (int p = 0; p < kBits; ++p) {
@@ -34,26 +33,23 @@ void BuildSlice(const I8Panel& panel, int64_t span, int slice) {
   for (int64_t block = 0; block < panel.span_inputs / kBlockInputs; ++block) {
     const uint32_t* const codes = panel.Codes(span, block) + slice * 16;
     const int64_t ahead = panel.Ahead(span, block);
-    __m512i words[kBits];
+    __m512i sum[kBlockQuads];
+#pragma GCC unroll 8
+    for (int q = 0; q < kBlockQuads; ++q) sum[q] = base;
 #pragma GCC unroll 8
     for (int p = 0; p < kBits; ++p) {
       const uint32_t* const of_plane = codes + p * panel.layout.plane_stride;
-      words[p] = _mm512_load_si512(of_plane);
+      const __m512i words = _mm512_load_si512(of_plane);
       _mm_prefetch(reinterpret_cast<const char*>(of_plane + ahead), _MM_HINT_T1);
-    }
-    __m512i of_byte = _mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0x00000000);
-    for (int b = 0; b < 4; ++b, out += 2 * kQuadBytes) {
-      __m512i low = base, high = base;
 #pragma GCC unroll 8
-      for (int p = 0; p < kBits; ++p) {
-        const __m512i signs = _mm512_shuffle_epi8(words[p], of_byte);
-        low = _mm512_mask_add_epi8(low, _mm512_test_epi8_mask(signs, low_quad), low, twice[p]);
-        high = _mm512_mask_add_epi8(high, _mm512_test_epi8_mask(signs, high_quad), high, twice[p]);
+      for (int q = 0; q < kBlockQuads; ++q) {
+        const __mmask64 is_plus =
+            _mm512_test_epi8_mask(words, _mm512_set1_epi8(static_cast<char>(1 << q)));
+        sum[q] = _mm512_mask_add_epi8(sum[q], is_plus, sum[q], twice[p]);
       }
-      _mm512_store_si512(out, low);
-      _mm512_store_si512(out + kQuadBytes, high);
-      of_byte = _mm512_add_epi8(of_byte, _mm512_set1_epi8(1));
     }
+#pragma GCC unroll 8
+    for (int q = 0; q < kBlockQuads; ++q, out += kQuadBytes) _mm512_store_si512(out, sum[q]);
   }
 }
 
@@ -136,10 +132,20 @@ void RunRows(const I8GemmArgs& a, int64_t first) {
 }  // namespace
 
 void I8QuantizeAvx512(const float* x, int64_t row, const I8Rows& rows) noexcept {
-  auto* out = reinterpret_cast<int8_t*>(rows.x + row * rows.row_bytes);
-  for (int64_t span = 0; span < rows.num_spans; ++span) {
-    const int64_t at = span * rows.span_inputs;
-    rows.spans[row * rows.num_spans + span] = QuantizeSpan(x + at, rows.span_inputs, out + at);
+  // From inputs in order to quads (BuildSlice).
+  alignas(32) static constexpr uint8_t kOrder[kBlockInputs] = {
+      0, 8,  16, 24, 1, 9,  17, 25, 2, 10, 18, 26, 3, 11, 19, 27,
+      4, 12, 20, 28, 5, 13, 21, 29, 6, 14, 22, 30, 7, 15, 23, 31};
+  const __m256i order = _mm256_load_si256(reinterpret_cast<const __m256i*>(kOrder));
+  std::byte* out = rows.x + row * rows.row_bytes;
+  for (int64_t span = 0; span < rows.num_spans; ++span, x += rows.span_inputs) {
+    alignas(32) int8_t x8[kMaxSpanInputs];
+    rows.spans[row * rows.num_spans + span] = QuantizeSpan(x, rows.span_inputs, x8);
+    for (int64_t i = 0; i < rows.span_inputs; i += kBlockInputs, out += kBlockInputs) {
+      const __m256i block = _mm256_load_si256(reinterpret_cast<const __m256i*>(x8 + i));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out),
+                          _mm256_permutexvar_epi8(order, block));
+    }
   }
 }
 
