@@ -27,8 +27,7 @@ constexpr int64_t kSpanSums = kSlices * kSliceSums;
 constexpr int64_t kBatchSpans = 4;
 
 // Tile registers, which gcc's intrinsics want as literals: 0 to 3 are the sums of a slice each, 4 is
-// x, 5 and 6 are weights in turn.
-
+// x, 5 and 6 are weights in turn. The struct is what ldtilecfg reads.
 struct alignas(64) TileConfig {
   uint8_t palette = 1;
   uint8_t start_row = 0;
